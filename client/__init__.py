@@ -1,0 +1,1 @@
+"""Read handwritten digits through TensorFlow Serving's API. No TensorFlow needed."""

@@ -1,0 +1,5 @@
+"""Commands of `digits` that belong to client."""
+
+import typer
+
+app = typer.Typer()

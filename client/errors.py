@@ -1,0 +1,94 @@
+"""Everything that can go wrong, named for what happened to the user.
+
+    DigitsError                 exit code 1
+    ├── UsageError              2   an option or argument that cannot be right
+    ├── InvalidImage            1   a file or array that holds no readable image
+    └── ServerError             1   the server answered with an error; `.status` is its gRPC status name
+        ├── ServerUnavailable   3   UNAVAILABLE: nobody answers at the address
+        ├── DeadlineExceeded    3   DEADLINE_EXCEEDED: no answer in time
+        ├── ServerOverloaded    3   RESOURCE_EXHAUSTED: the server refuses more work at the moment
+        ├── RequestCancelled    3   CANCELLED, ABORTED: the call was given up on one side
+        ├── AccessDenied        1   UNAUTHENTICATED, PERMISSION_DENIED
+        ├── ModelNotFound       4   NOT_FOUND: the server does not serve that model or version
+        ├── ContractMismatch    4   FAILED_PRECONDITION, UNIMPLEMENTED: another kind of model or server is there
+        ├── InvalidRequest      1   INVALID_ARGUMENT, OUT_OF_RANGE, ALREADY_EXISTS
+        └── ServerFault         1   INTERNAL, UNKNOWN, DATA_LOSS: a fault in the server
+
+A message says what happened, to which thing, and the next step, in one line. The command line prints it on stderr and
+ends with the exit code above; 130 is Ctrl-C.
+"""
+
+
+class DigitsError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(DigitsError):
+    """An option or argument that cannot be right."""
+
+    exit_code = 2
+
+
+class InvalidImage(DigitsError):
+    """A file or array that holds no readable image."""
+
+
+class ServerError(DigitsError):
+    """The server answered with an error.
+
+    `status` is the gRPC status name, for example "NOT_FOUND". The original `grpc.RpcError` is the `__cause__`.
+    """
+
+    def __init__(self, message: str, status: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ServerUnavailable(ServerError):
+    """Nobody answers at the address."""
+
+    exit_code = 3
+
+
+class DeadlineExceeded(ServerError):
+    """No answer within the deadline."""
+
+    exit_code = 3
+
+
+class ServerOverloaded(ServerError):
+    """The server refuses more work at the moment; TensorFlow Serving does so past four requests in flight per CPU."""
+
+    exit_code = 3
+
+
+class RequestCancelled(ServerError):
+    """The call was given up, by this side or by the server."""
+
+    exit_code = 3
+
+
+class AccessDenied(ServerError):
+    """The server wants other credentials."""
+
+
+class ModelNotFound(ServerError):
+    """The server does not serve that model or version (now)."""
+
+    exit_code = 4
+
+
+class ContractMismatch(ServerError):
+    """Something else than a digit model behind TensorFlow Serving's API is at the address."""
+
+    exit_code = 4
+
+
+class InvalidRequest(ServerError):
+    """The server refused the request's content."""
+
+
+class ServerFault(ServerError):
+    """A fault in the server itself."""

@@ -1,0 +1,1 @@
+"""Generated messages with upstream field numbers (`make proto`)."""

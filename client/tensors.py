@@ -1,0 +1,95 @@
+"""NumPy arrays to and from TensorProto, by the rules of tensorflow/core/framework/tensor.cc."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.proto.tensor_pb2 import DataType, TensorProto, TensorShapeProto
+
+# dtype → (NumPy dtype, typed field of TensorProto). Half types are left out: nothing here speaks them.
+_DTYPES: dict[int, tuple[np.dtype[Any], str]] = {
+    DataType.DT_FLOAT: (np.dtype("<f4"), "float_val"),
+    DataType.DT_DOUBLE: (np.dtype("<f8"), "double_val"),
+    DataType.DT_INT32: (np.dtype("<i4"), "int_val"),
+    DataType.DT_UINT8: (np.dtype("u1"), "int_val"),
+    DataType.DT_INT16: (np.dtype("<i2"), "int_val"),
+    DataType.DT_INT8: (np.dtype("i1"), "int_val"),
+    DataType.DT_UINT16: (np.dtype("<u2"), "int_val"),
+    DataType.DT_INT64: (np.dtype("<i8"), "int64_val"),
+    DataType.DT_BOOL: (np.dtype("?"), "bool_val"),
+    DataType.DT_UINT32: (np.dtype("<u4"), "uint32_val"),
+    DataType.DT_UINT64: (np.dtype("<u8"), "uint64_val"),
+    DataType.DT_STRING: (np.dtype("O"), "string_val"),
+}
+_DATA_TYPES = {dtype: number for number, (dtype, _) in _DTYPES.items()}
+
+Array = NDArray[Any]
+
+
+def data_type(array: Array) -> int:
+    """Give TensorFlow's type of an array; text and byte arrays are DT_STRING. Raises ValueError for other dtypes."""
+    kind = np.dtype("O") if array.dtype.kind in "SUO" else array.dtype.newbyteorder("<")
+    if kind not in _DATA_TYPES:
+        raise ValueError(f"no TensorFlow type for arrays of {array.dtype}")
+    return _DATA_TYPES[kind]
+
+
+def _shaped(array: Array) -> TensorProto:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in array.shape])
+    return TensorProto(dtype=DataType.Name(data_type(array)), tensor_shape=shape)
+
+
+def pack_content(array: Array) -> TensorProto:
+    """Encode an array of numbers as `tensor_content`, little-endian and row-major: the form for requests."""
+    proto = _shaped(array)
+    dtype, _ = _DTYPES[proto.dtype]
+    proto.tensor_content = np.ascontiguousarray(array, dtype).tobytes()
+    return proto
+
+
+def pack_values(array: Array) -> TensorProto:
+    """Encode an array in its typed field, one value an element: the form in which TensorFlow Serving answers."""
+    proto = _shaped(array)
+    _, field = _DTYPES[proto.dtype]
+    values = array.ravel().tolist()
+    if field == "string_val":
+        values = [value.encode() if isinstance(value, str) else value for value in values]
+    getattr(proto, field).extend(values)
+    return proto
+
+
+def unpack(proto: TensorProto) -> Array:
+    """Decode a tensor. Strings come as an object array of bytes; the result may be read-only.
+
+    `tensor_content` wins over the typed field and must have the exact length. In the typed field too few values mean
+    that the last one is repeated, none means zeros, and surplus ones are ignored. Raises ValueError otherwise.
+    """
+    if proto.dtype not in _DTYPES or proto.tensor_shape.unknown_rank:
+        raise ValueError("unknown dtype or rank")
+    dtype, field = _DTYPES[proto.dtype]
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"negative dimension in shape {list(shape)}")
+    if proto.tensor_content and field != "string_val":
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    return _fill(getattr(proto, field), dtype, shape)
+
+
+MAX_FILLED_BYTES = 64 << 20
+"""A typed field may ask for more elements than it holds; past this size that is an attack, not a tensor."""
+
+
+def _fill(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    count = 1
+    for size in shape:
+        count *= size  # Python's integers do not overflow, NumPy's would
+    if len(values) < count and count * dtype.itemsize > MAX_FILLED_BYTES:
+        raise ValueError(f"{len(values)} values for {count} elements")
+    blank: Callable[[], Any] = bytes if dtype.kind == "O" else int
+    given = np.array(values[:count] or [blank()], object if dtype.kind == "O" else None).astype(dtype)
+    filled = np.empty(count, dtype)
+    filled[: len(given)] = given[:count]
+    filled[len(given) :] = given[-1]
+    return filled.reshape(shape)

@@ -1,0 +1,1 @@
+"""Versions on disk and the embedded server. No TensorFlow needed."""

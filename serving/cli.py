@@ -1,0 +1,5 @@
+"""Commands of `digits` that belong to serving."""
+
+import typer
+
+app = typer.Typer()

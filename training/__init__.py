@@ -1,0 +1,1 @@
+"""Train, evaluate, compare and export the CNNs. Needs the `training` extra."""

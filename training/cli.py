@@ -1,0 +1,5 @@
+"""Commands of `digits` that belong to training."""
+
+import typer
+
+app = typer.Typer()
