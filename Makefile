@@ -1,0 +1,30 @@
+# Two commands do everything on a machine with Python 3.11, make and a package registry: make demo, make test.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check proto clean
+
+demo: $(INSTALLED)  ## train all six models, serve the best, classify ten samples
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh
+
+test: $(INSTALLED) check  ## what CI runs
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+proto: $(INSTALLED)  ## regenerate the messages
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto
+
+clean:
+	rm -rf $(VENV) models runs samples

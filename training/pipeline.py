@@ -1,0 +1,123 @@
+"""From letters to a served model: train side by side, export each, promote the best by validation. No TensorFlow here.
+
+Everything heavy runs in worker processes; this one only decides, and says what happens.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from client.console import note
+from client.contract import MODEL
+from client.errors import DigitsError
+from serving.versions import copy_version
+from training import results, workers
+from training.job import Job, Progress
+from training.progress import Display
+from training.results import Result
+
+
+@dataclass
+class Outcome:
+    """What a training left: finished runs, published versions, and what failed."""
+
+    finished: dict[Path, Result] = field(default_factory=dict)
+    published: dict[str, Path] = field(default_factory=dict)
+    failures: list[workers.Failed] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def new_run_dir(runs: Path, letter: str) -> Path:
+    """Make runs/<letter>_<time>/, as the notebook names its TensorBoard logs."""
+    base = runs / f"{letter}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 100))):
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return candidate
+    raise DigitsError(f"{base}: a hundred runs in one second. Pass another --runs folder.")
+
+
+def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
+    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse."""
+    outcome = Outcome()
+    try:
+        _fit(jobs, parallel, outcome)
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+        note(f"interrupted: {len(outcome.finished)} of {len(jobs)} finished, exporting what is there (again to stop)")
+    _export(jobs, models, parallel, outcome)
+    if outcome.published:
+        _promote(models, outcome)
+    return outcome
+
+
+def _fit(jobs: list[Job], parallel: int, outcome: Outcome) -> None:
+    by_letter = {job.letter: job for job in jobs}
+    tasks = ((job.letter, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+    with Display() as display:
+        for message in workers.run(tasks, parallel):
+            if isinstance(message, Progress):
+                display.show(message)
+            elif isinstance(message, workers.Done):
+                result: Result = message.outcome
+                outcome.finished[by_letter[message.name].run_dir] = result
+                display.say(f"{result.model}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}")
+            else:
+                _note_failure(message, outcome)
+
+
+def _train_task(job: Job, report: workers.Reporter) -> Result:
+    from training.train import train
+
+    return train(job, report)
+
+
+def _export(jobs: list[Job], models: Path, parallel: int, outcome: Outcome) -> None:
+    """Export after the last training, so that every version carries the whole table."""
+    rows = merge(results.gather(models), outcome.finished.values())
+    data = jobs[0].data
+    tasks = (
+        (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
+        for run_dir, result in outcome.finished.items()
+    )
+    for message in workers.run(tasks, parallel):
+        if isinstance(message, workers.Done):
+            outcome.published[message.name] = message.outcome
+            note(f"{message.name}  exported and checked: {message.outcome}")
+        else:
+            _note_failure(message, outcome)
+
+
+def _export_task(run_dir: Path, rows: list[Result], models: Path, data: Path | None, _: workers.Reporter) -> Path:
+    from training.export import export
+
+    return export(run_dir, rows, models, data)
+
+
+def _note_failure(failure: workers.Failed, outcome: Outcome) -> None:
+    outcome.failures.append(failure)
+    note(f"error: {failure.error}")
+
+
+def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
+    """Replace the rows of models that were trained again; in the order of the letters."""
+    rows = {row.model: row for row in (*old, *new)}
+    return [rows[letter] for letter in sorted(rows)]
+
+
+def _promote(models: Path, outcome: Outcome) -> None:
+    """Serve the best exported model, unless what is served now is more accurate on validation."""
+    best = results.best([row for row in outcome.finished.values() if row.model in outcome.published])
+    served = results.served_result(models)
+    if served and served.val_accuracy > best.val_accuracy:
+        note(
+            f"{MODEL}  stays at model {served.model} (val accuracy {served.val_accuracy:.4f}): the best trained now,"
+            f" {best.model}, has {best.val_accuracy:.4f}. To serve it all the same: digits promote {best.model}"
+        )
+        return
+    version = copy_version(outcome.published[best.model], models / MODEL, "the best by validation")
+    note(f"{MODEL}  version {version.name} is model {best.model} (val accuracy {best.val_accuracy:.4f})")

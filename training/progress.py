@@ -1,0 +1,64 @@
+"""Show how far trainings are, on stderr: a bar per model on a terminal, a plain line per epoch elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+import rich.progress
+from rich.console import Console
+
+from training.job import Progress
+
+
+class Display:
+    """A context manager that is fed `Progress`, of any number of models at once."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.terminal = console.is_terminal
+        self.started: dict[str, float] = {}
+        self.tasks: dict[str, rich.progress.TaskID] = {}
+        self.bars = rich.progress.Progress(
+            rich.progress.TextColumn("{task.fields[letter]}"),
+            rich.progress.BarColumn(),
+            rich.progress.TextColumn("{task.fields[line]}"),
+            console=console,
+            disable=not self.terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def say(self, message: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, progress: Progress) -> None:
+        """Take in where a training is."""
+        letter = progress.letter
+        if letter not in self.tasks:
+            self.tasks[letter] = self.bars.add_task("", total=progress.epochs, letter=letter, line="starting")
+            self.say(f"{letter}  training on {progress.device}")
+        if progress.epoch and letter not in self.started:
+            self.started[letter] = time.monotonic()  # without the seconds that compiling takes
+        if progress.val_accuracy is None:
+            self.bars.update(self.tasks[letter], completed=progress.epoch)
+            return
+        line = self._line(progress)
+        self.bars.update(self.tasks[letter], completed=progress.epoch, line=line)
+        if not self.terminal:
+            self.say(f"{letter}  {line}")
+
+    def _line(self, progress: Progress) -> str:
+        took = time.monotonic() - self.started[progress.letter]
+        left = took / progress.epoch * (progress.epochs - progress.epoch)
+        return (
+            f"epoch {progress.epoch:.0f}/{progress.epochs}  loss {progress.loss:.4f}"
+            f"  val accuracy {progress.val_accuracy:.4f}  {left // 60:.0f}:{left % 60:02.0f} left"
+        )

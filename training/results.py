@@ -1,0 +1,136 @@
+"""Results of trainings: one row per model, kept with its exported version, and the exercise's table of them.
+
+The rows live in `assets.extra/benchmark.json` of the versions, so that the model root is the only state. No TensorFlow.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.contract import MODEL
+from client.errors import DigitsError
+from serving.versions import BENCHMARK_FILE, latest_version, read_json
+
+LETTERS = ("A", "B", "C", "D", "E", "F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One trained model. Losses are cross-entropies; accuracies are shares of 5,000 images; `seconds` is wall time.
+
+    `run` is the name of the run's directory, `images` the number of training images, `published_accuracy` the
+    author's later run. `served` marks the row of the model that answers.
+    """
+
+    run: str
+    model: str
+    description: str
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    train_loss: float
+    train_accuracy: float
+    parameters: int
+    images: int
+    epochs: int
+    seconds: float
+    recipe: str
+    seed: int
+    device: str
+    published_loss: float
+    published_accuracy: float
+    served: bool = False
+
+
+def read(path: Path) -> Result:
+    """Read the result.json of a run."""
+    return Result(**read_json(path))
+
+
+def write(result: Result, path: Path) -> None:
+    """Write the result.json of a run."""
+    path.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+
+
+def benchmark(version_dir: Path) -> dict[str, Any]:
+    """Read the benchmark.json of a version. Raises DigitsError with the path when it is missing or cut."""
+    try:
+        return read_json(version_dir / BENCHMARK_FILE)
+    except (OSError, ValueError) as error:
+        raise DigitsError(
+            f"{version_dir}: no readable benchmark ({error}). Delete this version or export again."
+        ) from None
+
+
+def own_result(version_dir: Path) -> Result:
+    """Give the row of the model that a version holds."""
+    content = benchmark(version_dir)
+    row = next(row for row in content["results"] if row["run"] == content["run"])
+    return Result(**row)
+
+
+def gather(models: Path) -> list[Result]:
+    """Collect the latest version's row of each architecture in a model root, the served one marked."""
+    served = served_result(models)
+    versions = [found for letter in LETTERS if (found := latest_version(models / letter))]
+    rows = [own_result(version_dir) for _, version_dir in versions]
+    return [dataclasses.replace(row, served=served is not None and row.run == served.run) for row in rows]
+
+
+def served_result(models: Path) -> Result | None:
+    """Give the row of the model that is served as `digits`; None where nothing is."""
+    found = latest_version(models / MODEL)
+    return own_result(found[1]) if found else None
+
+
+def best(rows: list[Result]) -> Result:
+    """Choose by validation: the most accurate, of equals the one with the lower loss. Never looks at test figures."""
+    return max(rows, key=lambda row: (row.val_accuracy, -row.val_loss))
+
+
+COLUMNS: dict[str, Callable[[Result], str]] = {
+    "Model_name": lambda row: row.model,
+    "Description": lambda row: row.description,
+    "Loss": lambda row: f"{row.loss:.4f}",
+    "Accuracy": lambda row: f"{row.accuracy:.4f}",
+    "Published": lambda row: f"{row.published_accuracy:.4f}",
+    "Validation": lambda row: f"{row.val_accuracy:.4f}",
+    "Parameters": lambda row: f"{row.parameters:,}",
+    "Epochs": lambda row: str(row.epochs),
+    "Seconds": lambda row: f"{row.seconds:.0f}",
+    "Recipe": lambda row: row.recipe,
+    "Seed": lambda row: str(row.seed),
+    "Served": lambda row: "yes" if row.served else "",
+}
+"""The exercise's columns first; Published is the author's later run beside our Accuracy."""
+_RIGHT = {"Loss", "Accuracy", "Published", "Validation", "Parameters", "Epochs", "Seconds", "Seed"}
+
+
+def to_json(rows: list[Result]) -> str:
+    """Render rows as a JSON array, every field of Result."""
+    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+
+
+def to_markdown(rows: list[Result]) -> str:
+    """Render rows as a Markdown table, the served model in bold."""
+    lines = [list(COLUMNS), ["--:" if name in _RIGHT else "---" for name in COLUMNS]]
+    for row in rows:
+        cells = [cell(row) for cell in COLUMNS.values()]
+        lines.append([f"**{cell}**" if row.served and cell else cell for cell in cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def to_table(rows: list[Result]) -> Any:
+    """Render rows as a rich table for a terminal."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row) for cell in COLUMNS.values()), style="bold green" if row.served else "")
+    return table
