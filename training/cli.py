@@ -3,12 +3,15 @@
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.console import note
 from client.errors import DigitsError
+
+if TYPE_CHECKING:
+    from training.pipeline import Outcome
 
 app = typer.Typer()
 
@@ -84,7 +87,25 @@ def train(
         )
         for letter in chosen
     ]
-    outcome = pipeline.train(todo, models, parallel)
+    _conclude(pipeline.train(todo, models, parallel), models)
+
+
+@app.command(rich_help_panel="Training")
+def export(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/D_2026-...")],
+    data: Data = None,
+    models: Models = Path("models"),
+) -> None:
+    """Export finished runs again, for example after the disk was full, and promote as train does.
+
+    Example: digits export runs/D_*
+    """
+    from training import pipeline
+
+    _conclude(pipeline.export(run_dirs, models, min(len(run_dirs), _cores()), data), models)
+
+
+def _conclude(outcome: "Outcome", models: Path) -> None:
     if outcome.published:
         results(models)
         note(f"next: digits serve --models {models}")

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
@@ -115,7 +116,7 @@ def _split(arrays: Arrays, source: str) -> Mnist:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:  # np.load alone leaks a file that is cut
             return {name: file[key] for name, key in _NPZ_NAMES.items()}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Pass an mnist.npz or a folder of IDX files with --data.") from None
@@ -142,7 +143,7 @@ def _read_idx_file(folder: Path, stem: str) -> Array:
         if (zero, kind) != (0, 8):
             raise ValueError("its first bytes are not those of unsigned bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{found[0]}: not a whole IDX file ({error}). Copy it again or pass another --data.") from None
 
 

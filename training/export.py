@@ -24,7 +24,7 @@ from keras.export import ExportArchive
 from client import contract
 from client.errors import DigitsError
 from serving import versions
-from training import card, data, results
+from training import card, data, layers, results
 from training.device import configure
 
 CHECKED_IMAGES = 1_000
@@ -41,7 +41,7 @@ def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: P
     Raises ExportError when the exported files, loaded in a fresh process, answer differently from Keras.
     """
     configure("cpu")
-    model = keras.saving.load_model(run_dir / "model.keras")
+    model = keras.saving.load_model(run_dir / "model.keras", custom_objects=layers.CUSTOM_OBJECTS, compile=False)
     mnist = data.load(data_path)
     rows = [dataclasses.replace(row, served=row.run == run_dir.name) for row in rows]
     model_dir = models / results.read(run_dir / "result.json").model

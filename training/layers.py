@@ -81,3 +81,7 @@ class Inception(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Give the constructor's arguments."""
         return {**super().get_config(), **self.sizes}
+
+
+CUSTOM_OBJECTS = {layer.__name__: layer for layer in (LocalResponseNormalization, Inception)}
+"""For `keras.saving.load_model`; importing this module registers them as well."""

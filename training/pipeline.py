@@ -49,9 +49,7 @@ def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
     except KeyboardInterrupt:
         outcome.interrupted = True
         note(f"interrupted: {len(outcome.finished)} of {len(jobs)} finished, exporting what is there (again to stop)")
-    _export(jobs, models, parallel, outcome)
-    if outcome.published:
-        _promote(models, outcome)
+    _publish(models, parallel, jobs[0].data, outcome)
     return outcome
 
 
@@ -76,10 +74,22 @@ def _train_task(job: Job, report: workers.Reporter) -> Result:
     return train(job, report)
 
 
-def _export(jobs: list[Job], models: Path, parallel: int, outcome: Outcome) -> None:
+def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:
+    """Export finished runs again, for example after a full disk, and promote as `train` does."""
+    outcome = Outcome({run_dir: results.read(run_dir / "result.json") for run_dir in run_dirs})
+    _publish(models, parallel, data, outcome)
+    return outcome
+
+
+def _publish(models: Path, parallel: int, data: Path | None, outcome: Outcome) -> None:
+    _export(models, parallel, data, outcome)
+    if outcome.published:
+        _promote(models, outcome)
+
+
+def _export(models: Path, parallel: int, data: Path | None, outcome: Outcome) -> None:
     """Export after the last training, so that every version carries the whole table."""
     rows = merge(results.gather(models), outcome.finished.values())
-    data = jobs[0].data
     tasks = (
         (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
         for run_dir, result in outcome.finished.items()

@@ -47,8 +47,11 @@ class Result:
 
 
 def read(path: Path) -> Result:
-    """Read the result.json of a run."""
-    return Result(**read_json(path))
+    """Read the result.json of a run. Raises DigitsError when there is none: the run is not finished."""
+    try:
+        return Result(**read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise DigitsError(f"{path}: not a finished run ({error}). Train again with: digits train") from None
 
 
 def write(result: Result, path: Path) -> None:

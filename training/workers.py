@@ -71,7 +71,7 @@ def _receive(pipe: Connection, running: dict[Connection, tuple[str, Path, BasePr
         message = pipe.recv()
     except EOFError:
         process.join()
-        error = f"{name}: the process ended with code {process.exitcode} (out of memory?). See {log}"
+        error = f"{name}: the process ended with code {process.exitcode} (-9: out of memory?). See {log}"
         message = Failed(name, error, 1)
     if isinstance(message, Done | Failed):
         process.join()
@@ -91,4 +91,5 @@ def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
         pipe.send(Failed(name, str(error), error.exit_code))
     except Exception as error:
         traceback.print_exc()
-        pipe.send(Failed(name, f"{name}: {type(error).__name__}: {error}. See {log}", 1))
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]  # Keras adds pages of configuration
+        pipe.send(Failed(name, f"{name}: {reason}. The whole story is in {log}", 1))

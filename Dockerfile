@@ -1,0 +1,51 @@
+# syntax=docker/dockerfile:1
+# Targets: client, serving (embedded server), training (CPU, or GPU with EXTRA=gpu), tensorflow-serving.
+#   docker build --target serving -t digits-serving .
+#   docker run -p 8500:8500 -v "$PWD/models:/models:ro" digits-serving
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS wheel
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE digits.py ./
+COPY client client
+COPY serving serving
+COPY training training
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:${PYTHON}-slim AS base
+ENV PYTHONUNBUFFERED=1
+# requirements.txt holds the exact versions; as a constraint it installs only what the extra asks for
+COPY requirements.txt /requirements.txt
+COPY --from=wheel /wheels /wheels
+RUN useradd --uid 1000 --gid 0 --no-create-home digits
+
+FROM base AS client
+RUN pip install --no-cache-dir --constraint /requirements.txt /wheels/*.whl
+USER 1000:0
+ENTRYPOINT ["digits"]
+CMD ["--help"]
+
+FROM base AS serving
+RUN pip install --no-cache-dir --constraint /requirements.txt "$(echo /wheels/*.whl)[serving]"
+ENV DIGITS_MODELS=/models
+VOLUME /models
+EXPOSE 8500
+USER 1000:0
+ENTRYPOINT ["digits"]
+CMD ["serve", "--host", "0.0.0.0"]
+
+FROM base AS training
+ARG EXTRA=training
+RUN pip install --no-cache-dir --constraint /requirements.txt "$(echo /wheels/*.whl)[${EXTRA}]"
+ENV DIGITS_MODELS=/work/models
+WORKDIR /work
+ENTRYPOINT ["digits"]
+CMD ["train"]
+
+# The official server with our configuration and the promoted model baked in: needs models/digits from `digits train`.
+FROM tensorflow/serving:2.20.0 AS tensorflow-serving
+COPY serving/tensorflow_serving/models.config /config/models.config
+COPY models/digits /models/digits
+EXPOSE 8500 8501
+# By default the server refuses more than four requests in flight per CPU; the last of repeated flags wins
+CMD ["--model_config_file=/config/models.config", "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true"]

@@ -1,0 +1,68 @@
+"""The house keeps its walls: import arrows, light imports, generated files, documented commands."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {"client": {"client"}, "serving": {"client", "serving"}, "training": {"client", "serving", "training"}}
+
+
+def imports_of(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_follow_the_arrows(package):
+    for path in (ROOT / package).rglob("*.py"):
+        assert imports_of(path) & set(ALLOWED) <= ALLOWED[package], path
+
+
+def test_the_client_never_imports_tensorflow():
+    for path in (ROOT / "client").rglob("*.py"):
+        assert not imports_of(path) & {"tensorflow", "keras", "tensorflow_serving"}, path
+
+
+def test_the_command_imports_nothing_heavy_until_a_command_runs():
+    heavy = ["tensorflow", "keras", "numpy", "PIL", "grpc", "google.protobuf", "ai_edge_litert", "zarr"]
+    program = f"import digits, sys; print([name for name in {heavy} if name in sys.modules])"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"
+
+
+def test_the_generated_messages_are_up_to_date(tmp_path):
+    protos = ["client/proto/tensor.proto", "client/proto/serving.proto"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
+    subprocess.run([*command, *protos], cwd=ROOT, check=True)
+    for path in tmp_path.rglob("*_pb2*"):
+        assert path.read_text() == (ROOT / path.relative_to(tmp_path)).read_text(), "run: make proto"
+
+
+def test_every_file_of_the_packages_is_in_the_readme_tree():
+    readme = (ROOT / "README.md").read_text()
+    names = [path.name for package in ALLOWED for path in (ROOT / package).glob("*.py") if path.name[0] != "_"]
+    assert [name for name in names if name not in readme] == []
+
+
+def test_every_command_is_in_the_readme_and_has_an_example(digits):
+    import typer.main
+
+    from digits import app
+
+    readme = (ROOT / "README.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():
+        assert f"digits {name}" in readme, name
+        assert f"digits {name}" in command.help, f"{name}: no example in its help"
+
+
+def test_the_version_is_the_changelogs_newest():
+    from importlib.metadata import version
+
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {version('mnist-digits')}" in changelog
