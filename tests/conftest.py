@@ -32,6 +32,12 @@ def digits():
 
 
 @pytest.fixture(scope="session")
+def command() -> str:
+    """The path of the installed `digits` command, for tests that must talk to it while it runs."""
+    return DIGITS
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A real but short training of A and B: its folder (with models/ and runs/) and what the command printed."""
     folder = tmp_path_factory.mktemp("trained")

@@ -1,0 +1,207 @@
+"""`digits train`, `results`, `export` and `samples`, as a person runs them."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.versions import list_versions
+from training import pipeline, results, workers
+
+
+def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(trained):
+    _, finished = trained
+    lines = finished.stderr.splitlines()
+    assert "A  training on CPU, 1 thread" in lines
+    assert [line[:11] for line in lines if line.startswith("B  epoch")] == [f"B  epoch {n}" for n in (1, 2, 3)]
+    assert any(line == "A  exported and checked: models/A/1" for line in lines)
+    assert lines[-1] == "next: digits serve --models models"
+    header, *rows = finished.stdout.splitlines()
+    assert header.split()[:4] == ["Model_name", "Description", "Loss", "Accuracy"]
+    assert [row[0] for row in rows] == ["A", "B"]
+
+
+def test_a_run_leaves_its_logs_settings_and_weights(trained):
+    run_dir = next((trained[0] / "runs").glob("A_*"))
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {"config.json", "epochs.csv", "log.txt", "model.keras", "result.json", "train", "validation"}
+    header, *epochs = (run_dir / "epochs.csv").read_text().splitlines()
+    assert header.startswith("epoch,accuracy,")
+    assert len(epochs) == 3
+    assert list((run_dir / "train").glob("events.out.tfevents.*"))
+
+
+def test_the_best_by_validation_is_served_and_marked(model_root, digits):
+    rows = json.loads(digits("results", "--json", "--models", model_root).stdout)
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    assert [row["model"] for row in rows if row["served"]] == [best["model"]]
+    assert results.served_result(model_root).run == best["run"]
+
+
+def test_results_come_as_markdown_with_the_published_accuracy_beside_ours(model_root, digits):
+    lines = digits("results", "--markdown", "--models", model_root).stdout.splitlines()
+    assert lines[0].startswith("| Model_name | Description | Loss | Accuracy | Published | Validation |")
+    assert lines[1].startswith("| --- | --- | --: |")
+    assert [line.count("|") for line in lines] == [13] * 4
+    assert "0.9898" in lines[2]
+    assert "0.9782" in lines[3]
+
+
+def test_results_of_an_empty_folder_say_what_to_do(tmp_path, digits):
+    finished = digits("results", "--models", tmp_path)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert (
+        finished.stderr == f"error: {tmp_path}: no trained model there. Train with: digits train --models {tmp_path}\n"
+    )
+
+
+def test_a_worse_training_leaves_the_served_model_and_says_so(trained, tmp_path, digits):
+    folder, _ = trained
+    shutil.copytree(folder / "models", tmp_path / "models")
+    finished = digits("train", "a", "--limit", "600", "--epochs", "1", "--seed", "3", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    served = results.served_result(folder / "models")
+    expected = f"digits  stays at model {served.model} (val accuracy {served.val_accuracy:.4f})"
+    assert expected in finished.stderr
+    assert "To serve it all the same: digits promote A" in finished.stderr
+    assert list(list_versions(tmp_path / "models" / "digits")) == [1]
+    assert list(list_versions(tmp_path / "models" / "A")) == [1, 2]
+
+
+def test_the_same_seed_on_one_thread_gives_the_same_weights(tmp_path, digits):
+    def weights(runs):
+        finished = digits("train", "A", "--limit", "600", "--epochs", "2", "--jobs", "1", "--runs", runs, cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        import keras
+
+        model = keras.saving.load_model(next((tmp_path / runs).glob("A_*")) / "model.keras", compile=False)
+        return model.get_weights()
+
+    for one, other in zip(weights("one"), weights("two"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["D", "--device", "gpu"],
+            2,
+            "error: no GPU found. Train with --device cpu, or pip install 'mnist-digits[gpu]'",
+        ),
+        (["D", "--data", "nowhere"], 1, "error: nowhere: no such file. Pass an mnist.npz or a folder of IDX files"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line_and_an_exit_code(tmp_path, digits, arguments, code, message):
+    finished = digits("train", *arguments, cwd=tmp_path)
+    assert finished.returncode == code
+    assert finished.stdout == ""
+    last = finished.stderr.splitlines()[-1]
+    assert last.startswith(message), finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_unknown_letter_is_answered_with_the_valid_ones(digits):
+    finished = digits("train", "Q")
+    assert finished.returncode == 2
+    assert "'Q' is not one of 'A', 'B', 'C', 'D', 'E'," in finished.stderr
+
+
+def test_a_file_in_the_way_of_the_models_is_one_line(trained, tmp_path, digits):
+    (tmp_path / "models").write_text("in the way")
+    finished = digits("export", next((trained[0] / "runs").glob("A_*")), "--models", tmp_path / "models")
+    assert finished.returncode == 1
+    assert finished.stderr.count("\n") == 1, finished.stderr
+    assert "Not a directory" in finished.stderr
+
+
+def test_an_unfinished_run_cannot_be_exported(tmp_path, digits):
+    finished = digits("export", tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"error: {tmp_path}/result.json: not a finished run (")
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
+    arguments = [command, "train", "A", "D", "--limit", "3000", "--jobs", "1", "--epochs", "8"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
+        lines = []
+        for line in training.stderr:
+            lines.append(line)
+            if line.startswith("D  epoch 1/"):
+                training.send_signal(signal.SIGINT)
+                break
+        lines += training.stderr.readlines()
+    assert training.returncode == 130, lines
+    assert any(line.startswith("interrupted: 1 of 2 finished") for line in lines)
+    assert list_versions(tmp_path / "models" / "A")
+    assert not (tmp_path / "models" / "D").exists()
+    assert "Traceback" not in "".join(lines)
+
+
+def dies(report):
+    import os
+
+    report("alive")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises(report):
+    raise KeyError("pages\nand pages")
+
+
+def sleeps(report):
+    report("sleeping")
+    time.sleep(60)
+
+
+def test_a_worker_that_is_killed_costs_the_others_nothing(tmp_path):
+    log = tmp_path / "log.txt"
+    outcome = list(workers.run([("D", dies, log), ("E", raises, log)], parallel=2))
+    failed = {message.name: message.error for message in outcome if isinstance(message, workers.Failed)}
+    assert failed["D"] == f"D: the process ended with code -9 (-9: out of memory?). See {log}"
+    assert failed["E"] == f"E: KeyError: 'pages\\nand pages'. The whole story is in {log}"
+    assert "raise KeyError" in log.read_text()
+
+
+def test_leaving_early_ends_the_workers(tmp_path):
+    started = time.monotonic()
+    for message in workers.run([("A", sleeps, tmp_path / "log.txt")], parallel=1):
+        assert message == "sleeping"
+        break
+    assert time.monotonic() - started < 30
+
+
+def row(letter, val_accuracy, val_loss=0.1, accuracy=0.5):
+    fields = dict.fromkeys(results.Result.__dataclass_fields__, 0)
+    own = {"model": letter, "run": letter, "val_accuracy": val_accuracy, "val_loss": val_loss, "accuracy": accuracy}
+    return results.Result(**fields | own)
+
+
+def test_the_choice_is_by_validation_and_never_by_test():
+    rows = [row("A", 0.98), row("B", 0.99, 0.2), row("C", 0.99, 0.1)]
+    assert results.best(rows).model == "C"
+    assert results.best([replace(one, accuracy=1 - one.val_accuracy) for one in rows]).model == "C"
+
+
+def test_a_new_result_replaces_the_models_old_row():
+    merged = pipeline.merge([row("A", 0.1), row("C", 0.2)], [row("C", 0.3), row("B", 0.4)])
+    assert [(one.model, one.val_accuracy) for one in merged] == [("A", 0.1), ("B", 0.4), ("C", 0.3)]
+
+
+def test_samples_are_dark_on_white_at_200_pixels_named_by_their_digit(tmp_path, digits):
+    finished = digits("samples", tmp_path / "samples", "--count", "12")
+    assert finished.stderr == f"wrote 12 images to {tmp_path}/samples. next: digits classify {tmp_path}/samples/*.png\n"
+    paths = sorted((tmp_path / "samples").iterdir())
+    assert [path.stem[-1] for path in paths] == list("721041495906")
+    image = Image.open(paths[0])
+    pixels = np.asarray(image)
+    assert (image.size, image.mode) == ((200, 200), "L")
+    assert pixels[0, 0] == 255
+    assert pixels.min() < 40
