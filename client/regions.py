@@ -1,0 +1,72 @@
+"""Connected regions of a mask, by union of runs: NumPy finds the runs of ink, and those that touch are joined."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Pixels that hang together, corners included. The box is half-open: rows top..bottom, columns left..right."""
+
+    mask: Mask
+    top: int
+    bottom: int
+    left: int
+    right: int
+    area: int
+
+    @property
+    def height(self) -> int:
+        """Rows of the box."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns of the box."""
+        return self.right - self.left
+
+
+def find_regions(mask: Mask, limit: int) -> list[Region]:
+    """Split a mask [h, w] into its connected regions, the largest first, at most `limit` of them."""
+    height, width = mask.shape
+    stride = width + 1  # a blank column after each row: flat runs never wrap
+    edges = np.flatnonzero(np.diff(np.pad(mask, ((0, 0), (0, 1))).ravel(), prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return []
+    labels = _join(starts, ends, stride)
+    areas = np.bincount(labels, ends - starts)
+    largest = np.argsort(-areas, kind="stable")[:limit]
+    return [_region(starts[labels == label], ends[labels == label], height, width) for label in largest if areas[label]]
+
+
+def _join(starts: NDArray[np.intp], ends: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
+    """Give each run the number of the first run of its region."""
+    parents = list(range(len(starts)))
+
+    def root(run: int) -> int:
+        while parents[run] != run:
+            parents[run] = run = parents[parents[run]]
+        return run
+
+    first = np.searchsorted(ends, starts + stride, "left")  # runs of the next row that reach under this one, ...
+    last = np.searchsorted(starts, ends + stride, "right")  # ... also by a corner
+    for run, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        for below in range(low, high):
+            a, b = root(run), root(below)
+            parents[max(a, b)] = min(a, b)
+    return np.array([root(run) for run in range(len(parents))])
+
+
+def _region(starts: NDArray[np.intp], ends: NDArray[np.intp], height: int, width: int) -> Region:
+    flat = np.zeros(height * (width + 1) + 1, np.int8)
+    flat[starts] += 1
+    flat[ends] -= 1
+    mask = flat[:-1].cumsum(dtype=np.int8).astype(bool).reshape(height, width + 1)[:, :-1]
+    rows, columns = starts // (width + 1), starts % (width + 1)
+    right = int((columns + ends - starts).max())
+    return Region(mask, int(rows[0]), int(rows[-1]) + 1, int(columns.min()), right, int((ends - starts).sum()))
