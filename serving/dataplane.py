@@ -1,0 +1,95 @@
+"""What the server answers, free of any protocol: gRPC (and REST) only translate.
+
+Texts and their order are TensorFlow Serving's: servables/tensorflow/predict_impl.cc, get_model_metadata_impl.cc and
+model_servers/get_model_status_impl.cc.
+"""
+
+from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
+from client.proto.serving_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelSpec,
+    ModelVersionStatus,
+    PredictRequest,
+    PredictResponse,
+    SignatureDefMap,
+    StatusProto,
+)
+from client.tensors import pack_values
+from serving.catalog import Catalog
+from serving.errors import STATUSES, ServingError, invalid
+from serving.servable import Version
+
+SIGNATURE_DEF = "signature_def"
+
+
+class Dataplane:
+    """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def predict(self, request: PredictRequest) -> PredictResponse:
+        """Run a signature of a model; the answer's spec tells the version and signature that were used."""
+        name, version = _resolve(request)
+        with self._catalog.use(name, version) as (number, model):
+            signature, outputs = model.predict(request)
+        response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
+        response.model_spec.version.value = number
+        for alias, array in outputs.items():
+            response.outputs[alias].CopyFrom(pack_values(array))
+        return response
+
+    def get_model_metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+        """Give all signatures of a model as they are in its saved_model.pb."""
+        _require_spec(request)
+        _check_fields(list(request.metadata_field))
+        name, version = _resolve(request)
+        with self._catalog.use(name, version) as (number, model):
+            signatures = SignatureDefMap(signature_def=model.signatures)
+        response = GetModelMetadataResponse(model_spec=ModelSpec(name=name))
+        response.model_spec.version.value = number
+        entry = response.metadata[SIGNATURE_DEF]
+        entry.type_url, entry.value = SIGNATURE_DEF_MAP_TYPE_URL, signatures.SerializeToString()
+        return response
+
+    def get_model_status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
+        """Tell the state of one version, or of all that were ever met, the newest first. Labels are ignored."""
+        _require_spec(request)
+        spec = request.model_spec
+        met = self._catalog.history(spec.name)
+        if spec.HasField("version"):
+            met = [version for version in met if version.number == spec.version.value]
+        if not met:
+            what = f"version {spec.version.value}" if spec.HasField("version") else "any versions"
+            raise ServingError("NOT_FOUND", f"Could not find {what} of model {spec.name}")
+        return GetModelStatusResponse(model_version_status=[_status(version) for version in met])
+
+
+def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+
+
+def _resolve(request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
+    """Give the model's name and the version that is asked for, None for the newest."""
+    _require_spec(request)
+    spec = request.model_spec
+    if spec.name and spec.WhichOneof("version_choice") == "version_label":
+        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+    return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _check_fields(fields: list[str]) -> None:
+    if not fields:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in fields:
+        if field != SIGNATURE_DEF:
+            raise invalid(f"Metadata field {field} is not supported")
+
+
+def _status(version: Version) -> ModelVersionStatus:
+    health = StatusProto(error_code=STATUSES.index(version.status), error_message=version.message)
+    return ModelVersionStatus(version=version.number, state=version.state, status=health)

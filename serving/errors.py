@@ -1,0 +1,47 @@
+"""The server's one error: a gRPC status and a text that clients of TensorFlow Serving know."""
+
+from client.errors import DigitsError
+
+STATUSES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""gRPC's status names, and TensorFlow's: a name's position is its code."""
+MAX_TEXT_BYTES = 1024
+"""TensorFlow Serving cuts longer texts (tensorflow_serving/model_servers/grpc_status_util.cc)."""
+
+
+class ServingError(DigitsError):
+    """What the server answers instead of a result; `status` is the gRPC status name, for example "NOT_FOUND"."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def invalid(message: str) -> ServingError:
+    """Make the error for a request that cannot be answered whatever the server's state."""
+    return ServingError("INVALID_ARGUMENT", message)
+
+
+def truncated(message: str) -> str:
+    """Cut a text to the length that TensorFlow Serving puts into a gRPC status."""
+    encoded = message.encode()
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return message
+    return encoded[:MAX_TEXT_BYTES].decode(errors="ignore") + "...TRUNCATED"

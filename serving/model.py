@@ -1,0 +1,87 @@
+"""One loaded version of a model: its signatures, its engine, and the warm-up that proves it answers."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from client.proto.serving_pb2 import PredictionLog, PredictRequest
+from client.proto.tensor_pb2 import SavedModel, SignatureDef
+from client.tensors import Array
+from serving import signatures, versions
+from serving.engines import open_engine
+from serving.errors import ServingError
+
+TAG = "serve"
+
+
+class Model:
+    """A version that is loaded and has answered its warm-up requests; safe under concurrent calls.
+
+    `engine` is the name of what computes, and `fallback_reason` says why that is not LiteRT, if so. Raises
+    ServingError, or what the engine raises, when the version cannot be served; then nothing stays open.
+    """
+
+    def __init__(self, version_dir: Path) -> None:
+        self.signatures: Mapping[str, SignatureDef] = read_signatures(version_dir)
+        self._engine, self.fallback_reason = open_engine(version_dir, self.signatures)
+        self.engine = self._engine.name
+        try:
+            for request in read_warmup(version_dir / versions.WARMUP_FILE):
+                self.predict(request)
+        except Exception:
+            self.close()
+            raise
+
+    def predict(self, request: PredictRequest) -> tuple[str, dict[str, Array]]:
+        """Give the resolved signature name and the outputs. Raises ServingError."""
+        name, signature = signatures.find(self.signatures, request.model_spec.signature_name)
+        inputs = signatures.decode_inputs(signature, request.inputs)
+        outputs = signatures.select_outputs(signature, request.output_filter)
+        return name, self._engine.run(name, inputs, outputs)
+
+    def close(self) -> None:
+        """Free the engine; no call may be running."""
+        self._engine.close()
+
+
+def read_signatures(version_dir: Path) -> dict[str, SignatureDef]:
+    """Read all signatures of the graph with the tag `serve`, as they are in saved_model.pb.
+
+    Raises ServingError with the texts of tensorflow_serving/session_bundle/oss/session_bundle_util.cc.
+    """
+    path = version_dir / versions.GRAPH_FILE
+    try:
+        saved_model = SavedModel.FromString(path.read_bytes())
+    except FileNotFoundError:
+        raise ServingError(
+            "NOT_FOUND",
+            "Specified file path does not appear to contain a SavedModel bundle "
+            f"(should have a file called `{versions.GRAPH_FILE}`)\nSpecified file path: {version_dir}",
+        ) from None
+    except DecodeError:
+        raise ServingError("DATA_LOSS", f"{path} is not a SavedModel, or was cut short") from None
+    for graph in saved_model.meta_graphs:
+        if list(graph.meta_info_def.tags) == [TAG]:
+            return dict(graph.signature_def)
+    raise ServingError("NOT_FOUND", f"Could not find meta graph def matching supplied tags: {{ {TAG} }}")
+
+
+def read_warmup(path: Path) -> Iterator[PredictRequest]:
+    """Read the requests of a warm-up file (TFRecord of PredictionLog); a version without the file has none.
+
+    A record is: uint64 length, uint32 checksum of it, the bytes, uint32 checksum of them. The checksums are not looked
+    at: a damaged request fails as a request.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    start = 0
+    while start < len(content):
+        try:
+            (length,) = struct.unpack_from("<Q", content, start)
+            end = start + 12 + length
+            struct.unpack_from("<I", content, end)
+            yield PredictionLog.FromString(content[start + 12 : end]).predict_log.request
+        except (struct.error, DecodeError, OverflowError):
+            raise ServingError("DATA_LOSS", f"{path} is not a TFRecord of requests, or was cut short") from None
+        start = end + 4

@@ -1,0 +1,160 @@
+"""The versions of one model: the newest that loads is served, and requests keep the one they began with.
+
+The rules are TensorFlow Serving's (core/availability_preserving_policy.cc, core/basic_manager.cc): a version is loaded
+and warmed beside the one that serves, then takes over, and the old one is freed once its last request is done. Two
+differences, both for operators: a version that failed is tried again as soon as its files change, and while it is
+broken the next lower one is loaded, so that a restart does not take down what a broken newest version left serving.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from serving import versions
+from serving.errors import ServingError
+from serving.model import Model
+
+State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+Log = Callable[[str], None]
+Files = frozenset[tuple[str, int, int]]
+
+
+@dataclass
+class Version:
+    """One version that was met: its state, and for a failed one the gRPC status name, the reason and its files."""
+
+    number: int
+    state: State = "START"
+    status: str = "OK"
+    message: str = ""
+    files: Files = frozenset()
+    model: Model | None = None
+    users: int = 0
+
+
+class Servable:
+    """One model by name. `poll` is for one thread; `use` and `history` are for any."""
+
+    def __init__(self, model_dir: Path, log: Log) -> None:
+        self.name = model_dir.name
+        self._dir = model_dir
+        self._log = log
+        self._lock = threading.Lock()
+        self._met: dict[int, Version] = {}
+        self._available: dict[int, Version] = {}
+
+    @contextlib.contextmanager
+    def use(self, number: int | None = None) -> Iterator[tuple[int, Model]]:
+        """Lend a version, the newest when no number is given, and keep it loaded meanwhile. Raises NOT_FOUND."""
+        with self._lock:
+            version = self._available.get(max(self._available, default=-1) if number is None else number)
+            if version is None or version.model is None:
+                raise not_found(self.name, number)
+            version.users += 1
+        try:
+            yield version.number, version.model
+        finally:
+            with self._lock:
+                version.users -= 1
+                was_last = version.state == "UNLOADING" and version.users == 0
+            if was_last:
+                self._end(version)
+
+    @property
+    def served(self) -> Version | None:
+        """The version that answers when none is asked for."""
+        with self._lock:
+            return self._available.get(max(self._available, default=-1))
+
+    def history(self) -> list[Version]:
+        """Give every version ever met, the newest first."""
+        with self._lock:
+            return [self._met[number] for number in sorted(self._met, reverse=True)]
+
+    def poll(self) -> None:
+        """Bring what is loaded in line with what is on disk. Raises OSError, changing nothing, for a bad folder."""
+        on_disk = versions.list_versions(self._dir)
+        self._forgive_removed(on_disk)
+        newest_first = sorted(on_disk.items(), reverse=True)
+        target = next((number for number, path in newest_first if self._is_ready(number, path)), None)
+        if target is None and on_disk:
+            return  # nothing there can be served: what is loaded keeps answering
+        for version in list(self._available.values()):
+            if version.number != target:
+                self._unload(version)
+
+    def _forgive_removed(self, on_disk: dict[int, Path]) -> None:
+        for number, version in self._met.items():
+            if number not in on_disk:
+                version.files = frozenset()
+
+    def _is_ready(self, number: int, path: Path) -> bool:
+        """Tell whether a version is available, after trying to load it if it is new or has changed since it failed."""
+        if number in self._available:
+            return True
+        files = _files(path)
+        failed = self._met.get(number)
+        if failed and failed.files and failed.files == files:
+            return False
+        return self._load(Version(number, files=files), path, failed.message if failed else "")
+
+    def _load(self, version: Version, path: Path, reported: str) -> bool:
+        with self._lock:
+            self._met[version.number] = version
+        version.state = "LOADING"
+        start = time.perf_counter()
+        try:
+            model = Model(path)
+        except Exception as error:  # whatever a broken version raises, the others go on
+            self._fail(version, error, reported)
+            return False
+        because = f", because {model.fallback_reason}" if model.fallback_reason else ""
+        with self._lock:
+            version.model, version.state, version.files = model, "AVAILABLE", frozenset()
+            self._available[version.number] = version
+        seconds = time.perf_counter() - start
+        self._log(f"{self.name}/{version.number}: serving with {model.engine}{because} (loaded in {seconds:.2f} s)")
+        return True
+
+    def _fail(self, version: Version, error: Exception, reported: str) -> None:
+        version.status = error.status if isinstance(error, ServingError) else "UNKNOWN"
+        version.message = str(error) or type(error).__name__
+        version.state = "END"
+        if version.message == reported:
+            return
+        kept = f"{self.name}/{self.served.number} keeps serving" if self.served else "nothing newer to serve"
+        self._log(
+            f"error: {self.name}/{version.number}: not served: {' '.join(version.message.split())} "
+            f"({kept}; tried again when its files change)"
+        )
+
+    def _unload(self, version: Version) -> None:
+        with self._lock:
+            del self._available[version.number]
+            version.state = "UNLOADING"
+            idle = version.users == 0
+        if idle:
+            self._end(version)
+
+    def _end(self, version: Version) -> None:
+        """Free a version that nobody uses any more; called exactly once for each."""
+        if version.model:
+            version.model.close()
+        version.model, version.state = None, "END"
+        self._log(f"{self.name}/{version.number}: unloaded")
+
+
+def not_found(model: str, number: int | None) -> ServingError:
+    """Make TensorFlow Serving's error for a model or version that does not answer now."""
+    which = f"Latest({model})" if number is None else f"Specific({model}, {number})"
+    return ServingError("NOT_FOUND", f"Servable not found for request: {which}")
+
+
+def _files(version_dir: Path) -> Files:
+    """Identify the state of a version's files by names, sizes and times; never empty."""
+    stats = {str(path): path.stat() for path in [version_dir, *version_dir.rglob("*")]}
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
