@@ -7,7 +7,13 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test check proto clean
 
 demo: $(INSTALLED)  ## train all six models, serve the best, classify ten samples
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh
+	$(BIN)/digits train
+	$(BIN)/digits samples samples
+	@set -e; log=$$(mktemp); $(BIN)/digits serve --port 0 2>"$$log" & server=$$!; \
+	trap 'kill $$server; wait $$server; rm -f "$$log"' EXIT; \
+	until address=$$(grep -om1 '127\.0\.0\.1:[0-9]*' "$$log"); do kill -0 $$server || { cat "$$log"; exit 1; }; sleep 0.1; done; \
+	cat "$$log"; echo "$(BIN)/digits classify samples --server $$address"; \
+	$(BIN)/digits classify samples --server "$$address"
 
 test: $(INSTALLED) check  ## what CI runs
 	$(BIN)/pytest
@@ -18,6 +24,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 $(INSTALLED): pyproject.toml requirements.txt
+	@echo "installing into $(VENV) (2.4 GB, mostly TensorFlow: a minute or two)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

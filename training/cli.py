@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +71,7 @@ def train(
     from training import pipeline
     from training.job import Job
 
+    _require_tensorflow()
     chosen = list(dict.fromkeys(letters or list(Letter)))
     parallel = jobs or min(len(chosen), _cores())
     threads = max(1, _cores() // parallel)
@@ -102,6 +104,7 @@ def export(
     """
     from training import pipeline
 
+    _require_tensorflow()
     _conclude(pipeline.export(run_dirs, models, min(len(run_dirs), _cores()), data), models)
 
 
@@ -113,6 +116,11 @@ def _conclude(outcome: "Outcome", models: Path) -> None:
         raise typer.Exit(130)
     if outcome.failures:
         raise typer.Exit(max(failure.exit_code for failure in outcome.failures))
+
+
+def _require_tensorflow() -> None:
+    if find_spec("tensorflow") is None:
+        raise DigitsError("tensorflow is not installed. Run: pip install 'mnist-digits[training]'")
 
 
 def _cores() -> int:

