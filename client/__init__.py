@@ -1,1 +1,76 @@
-"""Read handwritten digits through TensorFlow Serving's API. No TensorFlow needed."""
+"""Read handwritten digits through TensorFlow Serving's API. No TensorFlow needed.
+
+    from client import Client
+
+    with Client("127.0.0.1:8500") as client:
+        [prediction] = client.classify(["seven.png"])
+        print(prediction.digit, prediction.probability)
+
+Names are loaded when they are first used, so that `import client.cli` costs neither NumPy nor gRPC.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from client.answers import Benchmark, Prediction, VersionStatus
+    from client.errors import (
+        AccessDenied,
+        ContractMismatch,
+        DeadlineExceeded,
+        DigitsError,
+        InvalidImage,
+        InvalidRequest,
+        ModelNotFound,
+        RequestCancelled,
+        ServerError,
+        ServerFault,
+        ServerOverloaded,
+        ServerUnavailable,
+        UsageError,
+    )
+    from client.image import read_image, to_mnist
+    from client.remote import Client
+
+    __version__: str
+
+__all__ = [
+    "AccessDenied",
+    "Benchmark",
+    "Client",
+    "ContractMismatch",
+    "DeadlineExceeded",
+    "DigitsError",
+    "InvalidImage",
+    "InvalidRequest",
+    "ModelNotFound",
+    "Prediction",
+    "RequestCancelled",
+    "ServerError",
+    "ServerFault",
+    "ServerOverloaded",
+    "ServerUnavailable",
+    "UsageError",
+    "VersionStatus",
+    "__version__",
+    "read_image",
+    "to_mnist",
+]
+
+_HOMES = {
+    "Client": "client.remote",
+    "read_image": "client.image",
+    "to_mnist": "client.image",
+    **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mnist-digits")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "client.errors")), name)

@@ -14,8 +14,8 @@
         ├── InvalidRequest      1   INVALID_ARGUMENT, OUT_OF_RANGE, ALREADY_EXISTS
         └── ServerFault         1   INTERNAL, UNKNOWN, DATA_LOSS: a fault in the server
 
-A message says what happened, to which thing, and the next step, in one line. The command line prints it on stderr and
-ends with the exit code above; 130 is Ctrl-C.
+`STATUSES` maps every gRPC status to one of them. A message says what happened, to which thing, and the next step, in
+one line. The command line prints it on stderr and ends with the exit code above; 130 is Ctrl-C.
 """
 
 
@@ -92,3 +92,49 @@ class InvalidRequest(ServerError):
 
 class ServerFault(ServerError):
     """A fault in the server itself."""
+
+
+STATUSES: dict[str, tuple[type[ServerError], str]] = {
+    "UNAVAILABLE": (
+        ServerUnavailable,
+        "no server answers at {server} ({reason}). Start one with: digits serve, or give the right address as "
+        "--server HOST:PORT",
+    ),
+    "DEADLINE_EXCEEDED": (
+        DeadlineExceeded,
+        "no answer from {server} within {timeout:g} s. See whether the server is busy, or allow more with --timeout",
+    ),
+    "RESOURCE_EXHAUSTED": (
+        ServerOverloaded,
+        "{server} refuses more work at the moment ({details}). Try again later; TensorFlow Serving takes more at a "
+        "time with --grpc_max_threads",
+    ),
+    "CANCELLED": (RequestCancelled, "the call to {server} was cancelled ({details}). Try again"),
+    "ABORTED": (RequestCancelled, "{server} aborted the call ({details}). Try again"),
+    "UNAUTHENTICATED": (AccessDenied, "{server} wants credentials ({details}). Ask its operator for access"),
+    "PERMISSION_DENIED": (AccessDenied, "{server} refuses access ({details}). Ask its operator for access"),
+    "NOT_FOUND": (
+        ModelNotFound,
+        "{server} does not serve {model} ({details}). See what is there with: digits versions, or name another with "
+        "--model",
+    ),
+    "FAILED_PRECONDITION": (
+        ContractMismatch,
+        "{model} at {server} is not one of our digit models ({details}). Name another with --model or --server",
+    ),
+    "UNIMPLEMENTED": (
+        ContractMismatch,
+        "{server} does not speak TensorFlow Serving's API ({details}). Give its gRPC port, usually 8500, as --server "
+        "HOST:PORT",
+    ),
+    "INVALID_ARGUMENT": (
+        InvalidRequest,
+        "{model} at {server} refused the request ({details}). Is it a digit model exported by: digits train?",
+    ),
+    "OUT_OF_RANGE": (InvalidRequest, "{server} refused the request's range ({details}). Report it with this line"),
+    "ALREADY_EXISTS": (InvalidRequest, "{server} refused the request ({details}). Report it with this line"),
+    "INTERNAL": (ServerFault, "a fault in {server} ({details}). Look into the server's log"),
+    "UNKNOWN": (ServerFault, "an unknown fault in {server} ({details}). Look into the server's log"),
+    "DATA_LOSS": (ServerFault, "{server} lost data ({details}). Look into the server's log"),
+}
+"""gRPC status name → the error and its message. Every status but OK is here."""

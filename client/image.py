@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from client.contract import IMAGE_SIZE
 from client.errors import InvalidImage
@@ -18,6 +18,8 @@ from client.regions import Mask, Region, find_regions
 
 Grey = NDArray[np.float32]
 """[height, width], from 0 to 1."""
+Pixels = NDArray[np.uint8]
+"""[28, 28], 0 = paper, 255 = ink."""
 
 MAX_PIXELS = 64_000_000
 """A phone's largest photos have 50 million pixels; past this a file is a decompression bomb or a mistake."""
@@ -32,7 +34,7 @@ FAINTEST = 0.03
 """Contrast under which there is no ink, of 1."""
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str]) -> Pixels:
     """Read a file as the network wants it. Raises InvalidImage with the path and what is wrong with it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata and size: the checks below decide
@@ -41,13 +43,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
                 return to_mnist(image)
         except InvalidImage as error:
             raise InvalidImage(f"{Path(path)}: {error}") from None
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise InvalidImage(f"{Path(path)}: not an image that Pillow can read") from None
         except OSError as error:
             raise InvalidImage(f"{Path(path)}: {error.strerror or f'a damaged image ({error})'}") from None
 
 
-def to_mnist(image: Image.Image) -> NDArray[np.uint8]:
+def to_mnist(image: Image.Image) -> Pixels:
     """Turn an image of one digit into uint8 [28, 28] as MNIST has it. Raises InvalidImage when there is no ink."""
     grey = dark_on_light(to_grey(shrink(upright(image))))
     if is_mnist(1 - grey):
@@ -102,16 +104,16 @@ PAPERS = ("white", "black")
 
 def as_grey(image: Image.Image) -> Grey:
     """Give the brightness, 0 to 1."""
-    return np.asarray(image if image.mode == "F" else image.convert("L"), np.float32) / 255
+    return np.asarray(image if image.mode == "F" else image.convert("L"), np.float32) / np.float32(255)
 
 
 def dark_on_light(grey: Grey) -> Grey:
-    """Mends polarity: what differs most from the border is ink, and it is made dark. Raises InvalidImage if nothing does."""
-    border = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    """Mends polarity: what differs most from the border is ink, and it is made dark. Refuses blank images."""
+    border = float(np.percentile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 50))
     darkest, lightest = np.percentile(grey, (0.1, 99.9))
     if max(border - darkest, lightest - border) < FAINTEST:
         raise InvalidImage("blank, there is no ink on the paper")
-    return grey if border - darkest >= lightest - border else 1 - grey
+    return grey if border - darkest >= lightest - border else np.float32(1) - grey
 
 
 def is_mnist(ink: Grey) -> bool:
@@ -144,7 +146,7 @@ def even_out(grey: Grey) -> Grey:
     small = resize(image, 1 / 8, Image.Resampling.BOX)
     paper = small.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.GaussianBlur(3))
     level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
-    ink = (1 - grey / level.clip(0.05)).clip(0, 1)
+    ink: Grey = (1 - grey / level.clip(0.05)).clip(0, 1)
     return (ink / max(float(np.percentile(ink, 99.9)), 1e-3)).clip(0, 1)
 
 
@@ -167,8 +169,12 @@ def digit_mask(ink: Grey) -> Mask:
     pieces = [r for r in inside if not is_line(r)] or inside
     free = [r for r in pieces if not touches(r, width, height)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    near = [r for r in pieces if r.area > 0.02 * main.area and gap(r, main) < 0.35 * max(main.height, main.width)]
-    return np.logical_or.reduce([r.mask for r in [main, *near]])
+    reach = 0.35 * max(main.height, main.width)
+    digit = [main]
+    for region in sorted(pieces, key=lambda region: gap(region, main)):
+        if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
+            digit.append(region)
+    return np.any([region.mask for region in digit], axis=0)
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
@@ -211,16 +217,16 @@ def crop(ink: Grey, mask: Mask) -> Grey:
 
 
 def thicken(ink: Grey) -> Grey:
-    """Mends thin pens: a stroke that would be under STROKE pixels in the box is widened, since making it smaller pales it."""
+    """Mends thin pens: a stroke under STROKE pixels in the box is widened, as making the digit smaller pales it."""
     mask = np.pad(ink > 0.5, 1)
     edges = np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1))
-    stroke = 2 * 1.27 * np.count_nonzero(mask) / max(edges, 1)  # edges of pixels overstate a slanted outline 4/pi times
+    stroke = 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
     wanted = STROKE * max(ink.shape) / BOX
     radius = round((wanted - stroke) / 2)
     if radius < 1:
         return ink
     image = Image.fromarray(np.pad(np.round(255 * ink).astype(np.uint8), radius))
-    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * radius + 1)), np.float32) / 255
+    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * radius + 1)), np.float32) / np.float32(255)
 
 
 def fit(ink: Grey) -> Grey:
@@ -230,7 +236,7 @@ def fit(ink: Grey) -> Grey:
     return (small / max(float(np.percentile(small[small > 0.1], 90)), 0.1)).clip(0, 1)
 
 
-def centre(ink: Grey) -> NDArray[np.uint8]:
+def centre(ink: Grey) -> Pixels:
     """Mends position: the centre of mass comes to the middle of 28×28, as near as the digit's box can follow."""
     canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     at = [
