@@ -10,8 +10,10 @@ from client.proto.serving_pb2 import PredictionLog, PredictRequest
 from client.proto.tensor_pb2 import SavedModel, SignatureDef
 from client.tensors import Array
 from serving import signatures, versions
-from serving.engines import open_engine
+from serving.engine import Engine
 from serving.errors import ServingError
+from serving.litert import LiteRTEngine, why_not
+from serving.session import SessionEngine
 
 TAG = "serve"
 
@@ -25,7 +27,7 @@ class Model:
 
     def __init__(self, version_dir: Path) -> None:
         self.signatures: Mapping[str, SignatureDef] = read_signatures(version_dir)
-        self._engine, self.fallback_reason = open_engine(version_dir, self.signatures)
+        self._engine, self.fallback_reason = _open_engine(version_dir, self.signatures)
         self.engine = self._engine.name
         try:
             for request in read_warmup(version_dir / versions.WARMUP_FILE):
@@ -44,6 +46,24 @@ class Model:
     def close(self) -> None:
         """Free the engine; no call may be running."""
         self._engine.close()
+
+
+def _open_engine(version_dir: Path, definitions: Mapping[str, SignatureDef]) -> tuple[Engine, str]:
+    """Open LiteRT if it may serve a version, else the session; then say why (an empty string for LiteRT).
+
+    Raises ServingError when there is no engine, and whatever the engine raises for files that it cannot load.
+    """
+    reason = why_not(version_dir, definitions)
+    if not reason:
+        return LiteRTEngine(version_dir), ""
+    try:
+        return SessionEngine(version_dir, definitions), reason
+    except ModuleNotFoundError:
+        raise ServingError(
+            "FAILED_PRECONDITION",
+            f"{reason}, and TensorFlow, which can serve it without, is not installed. "
+            "Export it again with 'digits train', or: pip install 'mnist-digits[training]'",
+        ) from None
 
 
 def read_signatures(version_dir: Path) -> dict[str, SignatureDef]:

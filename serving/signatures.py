@@ -30,7 +30,7 @@ def decode_inputs(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -
         if alias not in tensors:
             raise invalid(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {_names(tensors)}, or default input alias set: {{}}"
+                f"provided. Inputs expected to be in the request {_names(tensors)}, or default input alias set: "
             )
     inputs = {alias: _decode(position, alias, info, tensors[alias]) for position, (alias, info) in enumerate(expected)}
     for alias, info in expected:

@@ -1,0 +1,44 @@
+"""TensorFlow's session: serves what LiteRT cannot, where TensorFlow is installed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from client.tensors import Array
+from serving.engine import silenced_stderr
+from serving.errors import STATUSES, ServingError, invalid
+from serving.signatures import Signatures
+
+
+class SessionEngine:
+    """TensorFlow's version 1 session, which loads and runs a SavedModel as TensorFlow Serving does."""
+
+    name = "TensorFlow"
+
+    def __init__(self, version_dir: Path, signatures: Signatures) -> None:
+        with silenced_stderr():
+            import tensorflow as tf
+
+            tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+            self._session = tf.compat.v1.Session(graph=tf.Graph())
+            tf.compat.v1.saved_model.load(self._session, ["serve"], str(version_dir))
+        self._failure = tf.errors.OpError
+        self._signatures = signatures
+
+    def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run the graph; the session's own errors keep their code and text."""
+        definition = self._signatures[signature]
+        feeds = {definition.inputs[alias].name: array for alias, array in inputs.items()}
+        fetches = {alias: definition.outputs[alias].name for alias in outputs}
+        try:
+            answer = self._session.run(fetches, feeds)
+        except self._failure as error:
+            raise ServingError(STATUSES[error.error_code], error.message) from None
+        if any(array is None for array in answer.values()):
+            raise invalid(f"Signature {signature} cannot be run.")
+        return {alias: np.asarray(array) for alias, array in answer.items()}
+
+    def close(self) -> None:
+        """Free the variables."""
+        self._session.close()
