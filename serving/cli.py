@@ -1,30 +1,105 @@
-"""Commands of `digits` that belong to serving."""
+"""Commands of `digits` that belong to serving: serve, versions, promote, rollback."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.contract import GRPC_PORT
+from client.console import note
+from client.contract import GRPC_PORT, MODEL
 from client.errors import DigitsError
+
+if TYPE_CHECKING:
+    from serving.releases import Release
 
 app = typer.Typer()
 
-Models = Annotated[Path, typer.Option(help="Folder that holds the models.", envvar="DIGITS_MODELS")]
+Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 
 
-@app.command()
+@app.command(rich_help_panel="Serving")
 def serve(
     models: Models = Path("models"),
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
 ) -> None:
-    """Serve the models behind TensorFlow Serving's gRPC API."""
+    """Serve the models behind TensorFlow Serving's gRPC API, following what is published, until SIGTERM or Ctrl-C.
+
+    Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --port 0
+    """
     try:
-        from serving.server import Settings
-        from serving.server import serve as run
+        from serving.server import Settings, run
     except ModuleNotFoundError as error:
         raise DigitsError(f"{error.name} is not installed. Run: pip install 'mnist-digits[serving]'") from None
     run(Settings(models=models, host=host, port=port, poll_seconds=poll_seconds, drain_seconds=drain_seconds))
+
+
+@app.command("versions", rich_help_panel="Serving")
+def list_versions(
+    model: Annotated[str, typer.Argument(help="digits, or a letter.")] = MODEL,
+    models: Models = Path("models"),
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON array, the newest version first.")] = False,
+) -> None:
+    """Show the versions of a model, the newest first, and which one is served.
+
+    Examples: digits versions | digits versions D | digits versions --json
+    """
+    from serving.releases import list_releases
+
+    releases = list_releases(models / model)
+    if as_json:
+        print(json.dumps([asdict(release) for release in releases], indent=1))
+    else:
+        _print_table(releases)
+
+
+def _print_table(releases: "list[Release]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("version", "model", "validation", "test", "recipe", "origin", "", box=None, pad_edge=False)
+    for release in releases:
+        figures = [f"{share:.4f}" if share is not None else "?" for share in (release.val_accuracy, release.accuracy)]
+        origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
+        served = "served" if release.served else ""
+        table.add_row(str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served)
+    Console(soft_wrap=True).print(table)
+
+
+@app.command(rich_help_panel="Serving")
+def promote(
+    wanted: Annotated[str, typer.Argument(metavar="MODEL[/VERSION]", help="What to serve, such as D or D/3.")],
+    models: Models = Path("models"),
+) -> None:
+    """Serve another trained model: a copy of it becomes the next version of digits.
+
+    Examples: digits promote D | digits promote D/3
+    """
+    from serving import releases
+
+    _announce(*releases.promote(models, wanted), models)
+
+
+@app.command(rich_help_panel="Serving")
+def rollback(
+    to: Annotated[int | None, typer.Option(metavar="VERSION", help="Which; default the one before.")] = None,
+    models: Models = Path("models"),
+) -> None:
+    """Serve the version before: a copy of it becomes the next version of digits. Numbers only grow.
+
+    Examples: digits rollback | digits rollback --to 3
+    """
+    from serving import releases
+
+    _announce(*releases.rollback(models, to), models)
+
+
+def _announce(source: str, release: "Release", models: Path) -> None:
+    note(
+        f"{MODEL}/{release.version} is published: a copy of {source}, {release.describe()}\n"
+        f"a running server switches to it within a second; to start one: digits serve --models {models}"
+    )

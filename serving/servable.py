@@ -122,7 +122,7 @@ class Servable:
 
     def _fail(self, version: Version, error: Exception, reported: str) -> None:
         version.status = error.status if isinstance(error, ServingError) else "UNKNOWN"
-        version.message = str(error) or type(error).__name__
+        version.message = _reason(error)
         version.state = "END"
         if version.message == reported:
             return
@@ -146,6 +146,12 @@ class Servable:
             version.model.close()
         version.model, version.state = None, "END"
         self._log(f"{self.name}/{version.number}: unloaded")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def not_found(model: str, number: int | None) -> ServingError:

@@ -67,7 +67,7 @@ class Health(health.HealthServicer):
             context.cancel()
 
 
-def serve(settings: Settings) -> None:
+def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight; a second signal leaves at once.
 
     Raises DigitsError when the folder cannot be read or the address cannot be used.
