@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from client.errors import DigitsError
 
@@ -13,8 +13,14 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 def note(message: str) -> None:
-    """Print a line for the person at the terminal on stderr, where it cannot spoil piped data."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a line for the person at the terminal on stderr, where it cannot spoil piped data.
+
+    When nobody reads stderr any more (`digits serve 2>&1 | head -1`) the words are lost, but the server goes on.
+    """
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)
 
 
 def run(app: "typer.Typer") -> None:
@@ -29,12 +35,16 @@ def run(app: "typer.Typer") -> None:
     except KeyboardInterrupt:
         fail("interrupted", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our stdout has left: no noise
+        _silence(sys.stdout)  # its reader has left
         sys.exit(1)
     except OSError as error:
         fail(
             f"{error.filename or 'system'}: {error.strerror or error}. Check the path, its permissions and free space."
         )
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def fail(message: str, exit_code: int = 1) -> None:
