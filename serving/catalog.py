@@ -1,8 +1,7 @@
 """Every model under the model root: each sub-folder that holds versions is served under its name."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from client.contract import MODEL
@@ -38,16 +37,14 @@ class Catalog:
             else:
                 self._complaints.pop(model_dir, None)
 
-    @contextmanager
-    def use(self, name: str, number: int | None = None) -> Iterator[tuple[int, Model]]:
+    def use(self, name: str, number: int | None = None) -> AbstractContextManager[tuple[int, Model]]:
         """Lend a model's version, the newest when no number is given. Raises INVALID_ARGUMENT or NOT_FOUND."""
         if not name:
             raise invalid("ModelSpec has no name specified.")
         servable = self._servables.get(name)
         if servable is None:
             raise not_found(name, number)
-        with servable.use(number) as lent:
-            yield lent
+        return servable.use(number)
 
     def history(self, name: str) -> list[Version]:
         """Give every version ever met of a model, the newest first; empty for an unknown model."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +32,11 @@ def serve(
 
     Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --port 0
     """
-    try:
-        from serving.server import Settings, run
-    except ModuleNotFoundError as error:
-        raise DigitsError(f"{error.name} is not installed. Run: pip install 'mnist-digits[serving]'") from None
+    for package in ("ai_edge_litert", "grpc_health"):
+        if find_spec(package) is None:
+            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
+    from serving.server import Settings, run
+
     run(Settings(models=models, host=host, port=port, poll_seconds=poll_seconds, drain_seconds=drain_seconds))
 
 

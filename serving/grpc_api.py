@@ -34,6 +34,8 @@ def handlers(dataplane: Dataplane) -> list[grpc.GenericRpcHandler]:
 
 def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
+            context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
         try:
             return answer(request)
         except ServingError as error:

@@ -38,7 +38,7 @@ class LiteRTEngine:
 
     def __init__(self, version_dir: Path) -> None:
         content = (version_dir / versions.LITERT_FILE).read_bytes()
-        self._free: queue.LifoQueue[_InterpreterSet] = queue.LifoQueue()  # last in first out: its memory is warm
+        self._free: queue.SimpleQueue[_InterpreterSet] = queue.SimpleQueue()
         for _ in range(INTERPRETER_SETS):
             self._free.put(_InterpreterSet(content))
         self._benchmark = _benchmark_columns(version_dir / versions.BENCHMARK_FILE)
@@ -56,7 +56,7 @@ class LiteRTEngine:
 
     def close(self) -> None:
         """Let go of the interpreters."""
-        self._free = queue.LifoQueue()
+        self._free = queue.SimpleQueue()
 
     def _classify(self, images: Array) -> Array:
         interpreters = self._free.get()

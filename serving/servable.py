@@ -98,11 +98,11 @@ class Servable:
             return True
         files = _files(path)
         failed = self._met.get(number)
-        if failed and failed.files and failed.files == files:
+        if failed and failed.files == files:
             return False
-        return self._load(Version(number, files=files), path, failed.message if failed else "")
+        return self._load(Version(number, files=files), path)
 
-    def _load(self, version: Version, path: Path, reported: str) -> bool:
+    def _load(self, version: Version, path: Path) -> bool:
         with self._lock:
             self._met[version.number] = version
         version.state = "LOADING"
@@ -110,7 +110,7 @@ class Servable:
         try:
             model = Model(path)
         except Exception as error:  # whatever a broken version raises, the others go on
-            self._fail(version, error, reported)
+            self._fail(version, error)
             return False
         because = f", because {model.fallback_reason}" if model.fallback_reason else ""
         with self._lock:
@@ -120,16 +120,14 @@ class Servable:
         self._log(f"{self.name}/{version.number}: serving with {model.engine}{because} (loaded in {seconds:.2f} s)")
         return True
 
-    def _fail(self, version: Version, error: Exception, reported: str) -> None:
+    def _fail(self, version: Version, error: Exception) -> None:
         version.status = error.status if isinstance(error, ServingError) else "UNKNOWN"
         version.message = _reason(error)
         version.state = "END"
-        if version.message == reported:
-            return
-        kept = f"{self.name}/{self.served.number} keeps serving" if self.served else "nothing newer to serve"
+        kept = f"{self.name}/{self.served.number} keeps serving, " if self.served else ""
         self._log(
             f"error: {self.name}/{version.number}: not served: {' '.join(version.message.split())} "
-            f"({kept}; tried again when its files change)"
+            f"({kept}tried again when its files change)"
         )
 
     def _unload(self, version: Version) -> None:
@@ -161,6 +159,10 @@ def not_found(model: str, number: int | None) -> ServingError:
 
 
 def _files(version_dir: Path) -> Files:
-    """Identify the state of a version's files by names, sizes and times; never empty."""
-    stats = {str(path): path.stat() for path in [version_dir, *version_dir.rglob("*")]}
-    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
+    """Identify the state of a version's files by names, sizes and times."""
+    found = set()
+    for path in [version_dir, *version_dir.rglob("*")]:
+        with contextlib.suppress(FileNotFoundError):  # somebody is deleting or copying it
+            stat = path.stat()
+            found.add((str(path), stat.st_size, stat.st_mtime_ns))
+    return frozenset(found)
