@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check proto clean
+.PHONY: demo test check proto readme clean
 
 demo: $(INSTALLED)  ## train all six models, serve the best, classify ten samples
 	$(BIN)/digits train
@@ -32,6 +32,9 @@ $(INSTALLED): pyproject.toml requirements.txt
 
 proto: $(INSTALLED)  ## regenerate the messages
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto
+
+readme: $(INSTALLED)  ## put docs/results.json into README.md's table
+	$(BIN)/python -m docs.readme
 
 clean:
 	rm -rf $(VENV) models runs samples
