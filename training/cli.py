@@ -13,6 +13,7 @@ from client.errors import DigitsError
 
 if TYPE_CHECKING:
     from training.pipeline import Outcome
+    from training.results import Result
 
 app = typer.Typer()
 
@@ -147,17 +148,16 @@ def results(
     elif as_markdown:
         print(table.to_markdown(rows))
     else:
-        print_table(table.to_table(rows))
+        _print_table(table, rows)
 
 
-def print_table(table: Any) -> None:
-    """Print a rich table on stdout; piped, it is as wide as it needs to be."""
+def _print_table(table: Any, rows: "list[Result]") -> None:
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
-        console.width = 500
-    console.print(table)
+        console.width = 500  # a pipe has no width: whatever the table needs
+    console.print(table.to_table(rows, console.width))
 
 
 @app.command(rich_help_panel="Training")

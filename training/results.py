@@ -110,6 +110,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "Served": lambda row: "yes" if row.served else "",
 }
 """The exercise's columns first; Published is the author's later run beside our Accuracy."""
+_HOW = {"Parameters", "Epochs", "Seconds", "Recipe", "Seed"}
 _RIGHT = {"Loss", "Accuracy", "Published", "Validation", "Parameters", "Epochs", "Seconds", "Seed"}
 
 
@@ -127,13 +128,14 @@ def to_markdown(rows: list[Result]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def to_table(rows: list[Result]) -> Any:
-    """Render rows as a rich table for a terminal."""
+def to_table(rows: list[Result], width: int) -> Any:
+    """Render rows as a rich table; one that is narrower than 140 characters leaves out how the models were made."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    columns = {name: cell for name, cell in COLUMNS.items() if width >= 140 or name not in _HOW}
+    for name in columns:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name != "Description")
     for row in rows:
-        table.add_row(*(cell(row) for cell in COLUMNS.values()), style="bold green" if row.served else "")
+        table.add_row(*(cell(row) for cell in columns.values()), style="bold green" if row.served else "")
     return table
