@@ -31,22 +31,32 @@ BOX = 20
 STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
 FAINTEST = 0.03
-"""Contrast under which there is no ink, of 1."""
+"""Contrast under which an image is blank, of 1."""
+PALEST = 0.3
+"""Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
 
 
 def read_image(path: str | os.PathLike[str]) -> Pixels:
     """Read a file as the network wants it. Raises InvalidImage with the path and what is wrong with it."""
+    try:
+        return to_mnist(decode(path))
+    except InvalidImage as error:
+        raise InvalidImage(f"{Path(path)}: {error}") from error.__cause__
+
+
+def decode(path: str | os.PathLike[str]) -> Image.Image:
+    """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about odd metadata and size: the checks below decide
+        warnings.simplefilter("ignore")  # Pillow's, about odd metadata and size: what matters is checked
         try:
             with Image.open(path) as image:
-                return to_mnist(image)
-        except InvalidImage as error:
-            raise InvalidImage(f"{Path(path)}: {error}") from None
-        except UnidentifiedImageError:
-            raise InvalidImage(f"{Path(path)}: not an image that Pillow can read") from None
-        except OSError as error:
-            raise InvalidImage(f"{Path(path)}: {error.strerror or f'a damaged image ({error})'}") from None
+                return upright(image)
+        except InvalidImage:
+            raise
+        except UnidentifiedImageError as error:
+            raise InvalidImage("not an image that Pillow can read") from error
+        except Exception as error:
+            raise InvalidImage(getattr(error, "strerror", None) or f"a damaged image ({error})") from error
 
 
 def to_mnist(image: Image.Image) -> Pixels:
@@ -144,7 +154,7 @@ def even_out(grey: Grey) -> Grey:
     """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest."""
     image = Image.fromarray(np.round(255 * grey).astype(np.uint8))
     small = resize(image, 1 / 8, Image.Resampling.BOX)
-    paper = small.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.GaussianBlur(3))
+    paper = small.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.GaussianBlur(3))
     level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
     ink: Grey = (1 - grey / level.clip(0.05)).clip(0, 1)
     return (ink / max(float(np.percentile(ink, 99.9)), 1e-3)).clip(0, 1)
@@ -164,32 +174,25 @@ def otsu(ink: Grey) -> float:
 def digit_mask(ink: Grey) -> Mask:
     """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it."""
     height, width = ink.shape
-    regions = find_regions(ink > otsu(ink), 64)
+    regions = find_regions(ink > max(PALEST, 0.8 * otsu(ink)), 64)
     inside = [region for region in regions if not is_frame(region, regions, width, height)]
     pieces = [r for r in inside if not is_line(r)] or inside
     free = [r for r in pieces if not touches(r, width, height)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach = 0.35 * max(main.height, main.width)
+    reach = 0.5 * max(main.height, main.width)
     digit = [main]
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
             digit.append(region)
-    return np.any([region.mask for region in digit], axis=0)
+    mask: Mask = np.any([region.mask for region in digit], axis=0)
+    return mask
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
     """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
     if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
         return False
-    return any(
-        r is not region
-        and r.area > 0.02 * region.area
-        and region.top < r.top
-        and r.bottom < region.bottom
-        and region.left < r.left
-        and r.right < region.right
-        for r in regions
-    )
+    return any(other.area > 0.02 * region.area and region.surrounds(other) for other in regions)
 
 
 def is_line(region: Region) -> bool:
@@ -203,10 +206,10 @@ def touches(region: Region, width: int, height: int) -> bool:
 
 
 def gap(one: Region, other: Region) -> int:
-    """Give the pixels between the boxes of two regions, 0 where they overlap."""
+    """Give the pixels between two boxes. Sideways counts double: that is where neighbours stand."""
     down = max(one.top, other.top) - min(one.bottom, other.bottom)
     across = max(one.left, other.left) - min(one.right, other.right)
-    return max(0, down, across)
+    return max(0, down, 2 * across)
 
 
 def crop(ink: Grey, mask: Mask) -> Grey:

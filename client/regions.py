@@ -29,6 +29,11 @@ class Region:
         """Columns of the box."""
         return self.right - self.left
 
+    def surrounds(self, other: "Region") -> bool:
+        """Tell whether the other's box lies inside this one's, away from its sides."""
+        across = self.left < other.left and other.right < self.right
+        return across and self.top < other.top and other.bottom < self.bottom
+
 
 def find_regions(mask: Mask, limit: int) -> list[Region]:
     """Split a mask [h, w] into its connected regions, the largest first, at most `limit` of them."""
