@@ -53,22 +53,21 @@ class Catalog:
 
     def served(self) -> dict[str, Version]:
         """Give the version that answers for each model that has one, `digits` first."""
-        found = {name: servable.served for name, servable in sorted(self._servables.items(), key=_promoted_first)}
+        found = {name: self._servables[name].served for name in sorted(self._servables, key=_promoted_first)}
         return {name: version for name, version in found.items() if version}
 
     def _model_dirs(self) -> list[Path]:
-        """List the folders that are or may be models, `digits` first so that it is up first."""
-        names = set(self._servables)
+        """List the folders that are or may be models, `digits` first so that it is up first; none for a bad root."""
         try:
-            names |= {entry.name for entry in os.scandir(self._root) if entry.is_dir() and entry.name[0] != "."}
-        except FileNotFoundError as error:
-            if names:
-                self._complain(self._root, error)
+            found = {entry.name for entry in os.scandir(self._root) if entry.is_dir() and entry.name[0] != "."}
         except OSError as error:
-            self._complain(self._root, error)
-        else:
-            self._complaints.pop(self._root, None)
-        return [self._root / name for name in sorted(names, key=lambda name: (name != MODEL, name))]
+            if self._servables or not isinstance(
+                error, FileNotFoundError
+            ):  # before the first training it may be missing
+                self._complain(self._root, error)
+            return []
+        self._complaints.pop(self._root, None)
+        return [self._root / name for name in sorted(found | set(self._servables), key=_promoted_first)]
 
     def _complain(self, folder: Path, error: OSError) -> None:
         message = f"error: {folder}: {error.strerror or error}; what is loaded keeps serving. Check the folder."
@@ -77,5 +76,5 @@ class Catalog:
             self._log(message)
 
 
-def _promoted_first(item: tuple[str, Servable]) -> tuple[bool, str]:
-    return item[0] != MODEL, item[0]
+def _promoted_first(name: str) -> tuple[bool, str]:
+    return name != MODEL, name

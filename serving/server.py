@@ -46,6 +46,7 @@ class Health(health.HealthServicer):
     def __init__(self) -> None:
         super().__init__()
         self._watchers: set[grpc.ServicerContext] = set()
+        self._serving: bool | None = None
         self.update(serving=False)
 
     def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:
@@ -55,7 +56,10 @@ class Health(health.HealthServicer):
         return super().Watch(request, context, send_response_callback)
 
     def update(self, *, serving: bool) -> None:
-        """Set every service's status."""
+        """Set every service's status; watchers hear of it only when it is another one."""
+        if serving == self._serving:
+            return
+        self._serving = serving
         status = health_pb2.HealthCheckResponse
         for service in HEALTH_SERVICES:
             self.set(service, status.SERVING if serving else status.NOT_SERVING)

@@ -118,8 +118,9 @@ def test_requests_of_8_mib_are_answered(prediction) -> None:
     assert len(answer.outputs["digit"].int64_val) == 11_000
 
 
-MISSING = (
+WRONG_NAME = (
     "Signature input alias: images(feed name: serving_default_images:0) not found in request and no default value "
+    "provided. Inputs expected to be in the request {image}, or default input alias set: "
 )
 REFUSALS = {
     "no spec": (PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
