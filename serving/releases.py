@@ -101,7 +101,7 @@ def _read(number: int, path: Path, served: bool) -> Release:
         model=benchmark.get("model"),
         val_accuracy=row.get("val_accuracy"),
         accuracy=row.get("accuracy"),
-        recipe=benchmark.get("recipe"),
+        recipe=row.get("recipe"),
         origin=origin.get("copied_from", ""),
         reason=origin.get("reason", ""),
         served=served,

@@ -1,0 +1,116 @@
+"""`digits versions`, `promote` and `rollback`, as an operator types them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from serving import versions
+
+
+@pytest.fixture
+def root(model_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model root to change, `models` in the current folder, with digits/1 (an export), A/1 and B/1."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("A", "B"):
+        shutil.copytree(model_root / name / "1", tmp_path / "models" / name / "1")
+    shutil.copytree(model_root / "A" / "1", tmp_path / "models" / "digits" / "1")
+    return tmp_path / "models"
+
+
+def figures(root: Path, name: str) -> tuple[float, float]:
+    rows = versions.read_json(root / name / "1" / versions.BENCHMARK_FILE)["results"]
+    return next((row["val_accuracy"], row["accuracy"]) for row in rows if row["model"] == name)
+
+
+def test_versions_is_a_table_the_newest_first(root: Path, digits) -> None:
+    assert digits("promote", "B").returncode == 0
+    (val_a, test_a), (val_b, test_b) = figures(root, "A"), figures(root, "B")
+    finished = digits("versions")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [line.rstrip() for line in finished.stdout.splitlines()] == [
+        "version  model  validation  test    recipe  origin",
+        f"2        B      {val_b:.4f}      {test_b:.4f}  tuned   copy of B/1 (promoted)  served",
+        f"1        A      {val_a:.4f}      {test_a:.4f}  tuned   exported",
+    ]
+
+
+def test_versions_as_json_has_every_field(root: Path, digits) -> None:
+    val_accuracy, accuracy = figures(root, "B")
+    finished = digits("versions", "B", "--json")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert json.loads(finished.stdout) == [
+        {
+            "version": 1,
+            "model": "B",
+            "val_accuracy": val_accuracy,
+            "accuracy": accuracy,
+            "recipe": "tuned",
+            "origin": "",
+            "reason": "",
+            "served": True,
+        }
+    ]
+
+
+def test_a_version_without_readable_benchmark_is_listed_all_the_same(root: Path, digits) -> None:
+    (root / "digits" / "1" / versions.BENCHMARK_FILE).write_text("{")
+    finished = digits("versions")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines()[1].split() == ["1", "?", "?", "?", "?", "exported", "served"]
+
+
+@pytest.mark.parametrize("wanted", ["B", "B/1"])
+def test_promote_publishes_a_copy_as_the_next_version(root: Path, digits, wanted: str) -> None:
+    finished = digits("promote", wanted)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (
+        0,
+        "",
+        f"digits/2 is published: a copy of B/1, model B, validation accuracy {figures(root, 'B')[0]:.4f}\n"
+        "a running server switches to it within a second; to start one: digits serve --models models\n",
+    )
+    assert versions.fingerprint(root / "digits" / "2") == versions.fingerprint(root / "B" / "1")
+    assert list(versions.list_versions(root / "B")) == [1]
+
+
+def origins(root: Path) -> list[str]:
+    """Which export each later version of digits holds, by the copies' own notes."""
+    found = [path for number, path in versions.list_versions(root / "digits").items() if number > 1]
+    return [versions.read_json(path / versions.ORIGIN_FILE)["copied_from"] for path in found]
+
+
+def test_rolling_back_twice_goes_back_two_versions(root: Path, digits) -> None:
+    digits("promote", "B")
+    digits("promote", "A")
+    assert digits("rollback").stderr.startswith("digits/4 is published: a copy of digits/2, model B, ")
+    assert digits("rollback").stderr.startswith("digits/5 is published: a copy of digits/1, model A, ")
+    finished = digits("rollback")
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        "error: models/digits has no version before 1. See: digits versions --models models\n",
+    )
+    assert origins(root) == ["B/1", "A/1", "digits/2", "digits/1"]
+
+
+def test_rollback_to_a_version(root: Path, digits) -> None:
+    digits("promote", "B")
+    digits("promote", "A")
+    assert digits("rollback", "--to", "1").returncode == 0
+    assert origins(root) == ["B/1", "A/1", "digits/1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "Q"], "no version of Q in models: there are A, B, digits"),
+        (["promote", "A/9"], "A has no version 9: there are 1"),
+        (["rollback", "--to", "9"], "digits has no version 9: there are 1"),
+        (["versions", "Q"], "no version of Q in models: there are A, B, digits"),
+        (["versions", "--models", "nowhere"], "no version of digits in nowhere yet. Run: digits train"),
+    ],
+)
+def test_what_is_not_there_is_one_line_and_exit_code_2(root: Path, digits, arguments: list[str], message: str) -> None:
+    finished = digits(*arguments)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {message}\n")
+    assert list(versions.list_versions(root / "digits")) == [1]
