@@ -1,6 +1,6 @@
 """Accuracy on a folder of people's digits: photos, scans and drawings, read by a running server through the client.
 
-    python benchmarks/real_digits.py FOLDER [--server HOST:PORT] [--model digits]
+    python -m benchmarks.real_digits FOLDER [--server HOST:PORT] [--model digits]
 
 FOLDER holds labels.csv with the columns file, label and kind. Prints the accuracy of each kind, the files that were
 read wrongly, and as its last line one JSON object.
@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks import machine
 from client import Client, InvalidImage, read_image
 from client.contract import DEFAULT_SERVER, MODEL
 
@@ -56,7 +57,8 @@ def main() -> None:
     kinds = {kind: round(sum(answers) / len(answers), 4) for kind, answers in right.items()}
     document = {"benchmark": "real_digits", "images": len(rows), "accuracy": round(accuracy, 4), "kinds": kinds}
     served = {"model": given.model, "model_version": predictions[-1].model_version if predictions else None}
-    print(json.dumps({**document, **served, "milliseconds_per_image": round(1000 * preparing / len(rows), 2)}))
+    speed = {"milliseconds_per_image": round(1000 * preparing / len(rows), 2)}
+    print(json.dumps({**document, **served, **speed, **machine.describe()}))
 
 
 if __name__ == "__main__":

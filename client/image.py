@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from client.contract import IMAGE_SIZE
 from client.errors import InvalidImage
-from client.regions import Mask, Region, find_regions
+from client.regions import Mask, Region, find_regions, paint
 
 Grey = NDArray[np.float32]
 """[height, width], from 0 to 1."""
@@ -184,8 +184,7 @@ def digit_mask(ink: Grey) -> Mask:
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
             digit.append(region)
-    mask: Mask = np.any([region.mask for region in digit], axis=0)
-    return mask
+    return paint(digit, ink.shape)
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:

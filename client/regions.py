@@ -1,18 +1,25 @@
-"""Connected regions of a mask, by union of runs: NumPy finds the runs of ink, and those that touch are joined."""
+"""Connected regions of a mask, by union of runs: NumPy finds the runs of ink, and those that touch are joined.
 
+A run is a half-open stretch of a mask's rows written one after the other, each with a blank column behind it, so that
+no run wraps.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Runs = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
     """Pixels that hang together, corners included. The box is half-open: rows top..bottom, columns left..right."""
 
-    mask: Mask
+    starts: Runs
+    ends: Runs
     top: int
     bottom: int
     left: int
@@ -37,8 +44,7 @@ class Region:
 
 def find_regions(mask: Mask, limit: int) -> list[Region]:
     """Split a mask [h, w] into its connected regions, the largest first, at most `limit` of them."""
-    height, width = mask.shape
-    stride = width + 1  # a blank column after each row: flat runs never wrap
+    stride = mask.shape[1] + 1
     edges = np.flatnonzero(np.diff(np.pad(mask, ((0, 0), (0, 1))).ravel(), prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
@@ -46,10 +52,20 @@ def find_regions(mask: Mask, limit: int) -> list[Region]:
     labels = _join(starts, ends, stride)
     areas = np.bincount(labels, ends - starts)
     largest = np.argsort(-areas, kind="stable")[:limit]
-    return [_region(starts[labels == label], ends[labels == label], height, width) for label in largest if areas[label]]
+    return [_region(starts[labels == label], ends[labels == label], stride) for label in largest if areas[label]]
 
 
-def _join(starts: NDArray[np.intp], ends: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
+def paint(regions: Iterable[Region], shape: tuple[int, ...]) -> Mask:
+    """Give the mask of some regions."""
+    height, width = shape
+    edges = np.zeros(height * (width + 1) + 1, np.int8)
+    for region in regions:
+        edges[region.starts] += 1
+        edges[region.ends] -= 1
+    return edges[:-1].cumsum(dtype=np.int8).astype(bool).reshape(height, width + 1)[:, :-1]
+
+
+def _join(starts: Runs, ends: Runs, stride: int) -> Runs:
     """Give each run the number of the first run of its region."""
     parents = list(range(len(starts)))
 
@@ -67,11 +83,7 @@ def _join(starts: NDArray[np.intp], ends: NDArray[np.intp], stride: int) -> NDAr
     return np.array([root(run) for run in range(len(parents))])
 
 
-def _region(starts: NDArray[np.intp], ends: NDArray[np.intp], height: int, width: int) -> Region:
-    flat = np.zeros(height * (width + 1) + 1, np.int8)
-    flat[starts] += 1
-    flat[ends] -= 1
-    mask = flat[:-1].cumsum(dtype=np.int8).astype(bool).reshape(height, width + 1)[:, :-1]
-    rows, columns = starts // (width + 1), starts % (width + 1)
-    right = int((columns + ends - starts).max())
-    return Region(mask, int(rows[0]), int(rows[-1]) + 1, int(columns.min()), right, int((ends - starts).sum()))
+def _region(starts: Runs, ends: Runs, stride: int) -> Region:
+    left, widths = starts % stride, ends - starts
+    rows = int(starts[0]) // stride, int(starts[-1]) // stride + 1
+    return Region(starts, ends, *rows, int(left.min()), int((left + widths).max()), int(widths.sum()))

@@ -1,0 +1,279 @@
+"""People's files become what MNIST is: the digit survives every format and every way of taking a picture."""
+
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from client import InvalidImage, contract, read_image, to_mnist
+from client.image import MAX_PIXELS
+from client.regions import find_regions, paint
+
+COUNT = 200
+
+
+@pytest.fixture(scope="module")
+def images(mnist_test):
+    """MNIST test images, uint8 [COUNT, 28, 28]."""
+    return mnist_test[0][-COUNT:]
+
+
+@pytest.fixture(scope="module")
+def labels(mnist_test):
+    return mnist_test[1][-COUNT:]
+
+
+@pytest.fixture(scope="module")
+def read(model_root):
+    """The trained network itself: uint8 [n, 28, 28] to digits [n]."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = Interpreter(str(model_root / contract.MODEL / "1/assets.extra/model.tflite"), num_threads=1)
+
+    def run(batch):
+        entry = network.get_input_details()[0]["index"]
+        network.resize_tensor_input(entry, batch.shape)
+        network.allocate_tensors()
+        network.set_tensor(entry, batch)
+        network.invoke()
+        return network.get_tensor(network.get_output_details()[0]["index"]).argmax(1)
+
+    return run
+
+
+def large(image, size=200):
+    """Ink as a person's file has it: smooth and `size` pixels wide, from 0 to 1."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC), np.float32) / 255
+
+
+def dark_on_white(image):
+    return Image.fromarray(np.round(255 * (1 - large(image))).astype(np.uint8))
+
+
+def photo(image, paper=190, ink=70, shadow=0.0, size=360):
+    """A digit somewhere on a grey sheet, with noise and a shadow that falls from the right."""
+    sheet = np.full((size, size), float(paper))
+    sheet[30:230, 110:310] -= large(image) * (paper - ink)
+    sheet *= np.linspace(1, 1 - shadow, size)
+    sheet += np.random.default_rng(0).normal(0, 4, sheet.shape)
+    return Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+
+
+def framed(image):
+    picture = photo(image)
+    ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
+    return picture
+
+
+def underlined(image):
+    picture = photo(image)
+    ImageDraw.Draw(picture).line((0, 300, 359, 300), fill=60, width=3)
+    return picture
+
+
+def beside_another(image):
+    sheet = np.asarray(photo(image)).copy()
+    sheet[30:230, :60] = np.minimum(sheet[30:230, :60], 190 - large(image)[:, 70:130] * 120)
+    return Image.fromarray(sheet)
+
+
+def dusty(image):
+    picture = photo(image)
+    ImageDraw.Draw(picture).ellipse((20, 300, 28, 308), fill=20)
+    return picture
+
+
+def on_nothing(image, colour):
+    picture = Image.new("RGBA", (200, 200), colour)
+    picture.putalpha(Image.fromarray(np.round(255 * large(image)).clip(0, 255).astype(np.uint8)))
+    return picture
+
+
+def deep(image):
+    return Image.fromarray(np.asarray(dark_on_white(image), np.uint16) * 16)  # a 12-bit scan in 16 bits
+
+
+def coloured(image):
+    paper = Image.new("L", (200, 200), 245)
+    return Image.merge("RGB", (paper, paper, dark_on_white(image)))  # yellow pen on white
+
+
+def grown(image, side):
+    return Image.fromarray(255 - image).resize((side, side), Image.Resampling.BOX)
+
+
+FORMS = {
+    "200 px, dark on white": dark_on_white,
+    "photo": photo,
+    "shadow": lambda image: photo(image, shadow=0.6),
+    "pale pencil": lambda image: photo(image, ink=155),
+    "chalk on a board": lambda image: photo(image, paper=60, ink=210),
+    "frame": framed,
+    "underlined": underlined,
+    "cut neighbour": beside_another,
+    "dust": dusty,
+    "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
+    "transparent, black ink": lambda image: on_nothing(image, "black"),
+    "transparent, white ink": lambda image: on_nothing(image, "white"),
+    "16 bits": deep,
+    "float": lambda image: Image.fromarray(large(image)),
+    "palette": lambda image: dark_on_white(image).convert("P"),
+    "adaptive palette": lambda image: dark_on_white(image).convert("RGB").quantize(8),
+    "one bit": lambda image: dark_on_white(image).convert("1", dither=Image.Dither.NONE),
+    "CMYK": lambda image: dark_on_white(image).convert("CMYK"),
+    "grey with alpha": lambda image: dark_on_white(image).convert("LA"),
+    "yellow pen": coloured,
+    "14 px": lambda image: grown(image, 14),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_network_reads_every_form_like_mnist(form, images, labels, read):
+    prepared = np.stack([to_mnist(FORMS[form](image)) for image in images])
+    assert (prepared.dtype, prepared.shape) == (np.uint8, images.shape)
+    assert np.mean(read(prepared) == labels) >= np.mean(read(images) == labels) - 0.04
+
+
+@pytest.mark.parametrize("polarity", ["ink is 255", "ink is 0"])
+def test_mnist_saved_as_png_comes_through_unchanged(polarity, images, tmp_path):
+    unchanged = 0
+    for image in images:
+        Image.fromarray(image if polarity == "ink is 255" else 255 - image).save(tmp_path / "digit.png")
+        unchanged += np.array_equal(read_image(tmp_path / "digit.png"), image)
+    assert unchanged >= 0.97 * COUNT
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_that_was_stored_turned_is_turned_back(orientation, images, tmp_path):
+    turn = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
+    turn |= {6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    upright = photo(images[0])
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose[turn[orientation]])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), to_mnist(upright))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm", "ico"])
+def test_every_file_format_holds_the_same_digit(suffix, images, tmp_path):
+    for image in images[:20]:
+        drawn = dark_on_white(image)
+        drawn.save(tmp_path / f"digit.{suffix}")
+        difference = read_image(tmp_path / f"digit.{suffix}").astype(float) - to_mnist(drawn)
+        assert np.sqrt(np.mean(difference**2)) < 40  # of 255; different digits are 100 apart
+
+
+def test_the_digit_is_centred_by_mass_and_fits_a_20_px_box(images):
+    for image in images[:50]:
+        prepared = to_mnist(photo(image)).astype(float)
+        rows, columns = prepared.sum(1), prepared.sum(0)
+        assert max(np.ptp(np.flatnonzero(rows)), np.ptp(np.flatnonzero(columns))) == 19
+        centre = [float(line @ (np.arange(28) + 0.5) / line.sum()) for line in (rows, columns)]
+        assert np.abs(np.subtract(centre, 14)).max() <= 2  # as far as the box can move
+
+
+def test_where_the_digit_stands_on_the_paper_changes_nothing(images):
+    def at(left, top):
+        sheet = Image.new("L", (640, 480), 255)
+        sheet.paste(dark_on_white(images[3]), (left, top))
+        return to_mnist(sheet)
+
+    first = at(16, 16)
+    for left, top in [(400, 240), (208, 32), (16, 240)]:
+        np.testing.assert_allclose(at(left, top), first, atol=25)
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (2, 2), (3, 700), (700, 3), (5, 5)])
+def test_any_shape_with_ink_gives_a_digits_array(shape):
+    picture = np.full(shape, 255, np.uint8)
+    picture[0, 0] = 0
+    prepared = to_mnist(Image.fromarray(picture))
+    assert (prepared.dtype, prepared.shape) == (np.uint8, (28, 28))
+    assert prepared.max() > 0
+
+
+def refusal(path):
+    with pytest.raises(InvalidImage) as caught:
+        read_image(path)
+    return str(caught.value)
+
+
+def bomb(path):
+    """A PNG of a few hundred bytes that claims to be 30,000 × 30,000 pixels."""
+    header = (30_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        PngImagePlugin.putchunk(file, b"IHDR", header)
+        PngImagePlugin.putchunk(file, b"IDAT", zlib.compress(bytes(1000)))
+        PngImagePlugin.putchunk(file, b"IEND")
+
+
+def test_files_that_are_no_image_are_refused_with_their_name_and_why(tmp_path):
+    text, empty, bombed, blank = (tmp_path / name for name in ("notes.txt", "empty.png", "bomb.png", "blank.png"))
+    text.write_text("seven")
+    empty.touch()
+    bomb(bombed)
+    Image.new("RGB", (50, 50), "white").save(blank)
+    assert refusal(text) == f"{text}: not an image that Pillow can read"
+    assert refusal(empty) == f"{empty}: not an image that Pillow can read"
+    assert refusal(bombed).startswith(f"{bombed}: ")
+    assert refusal(blank) == f"{blank}: blank, there is no ink on the paper"
+    assert refusal(tmp_path / "no.png") == f"{tmp_path / 'no.png'}: No such file or directory"
+    assert refusal(tmp_path) == f"{tmp_path}: Is a directory"
+
+
+def test_an_image_past_the_limit_is_refused_before_its_pixels_are_read(tmp_path):
+    side = int(MAX_PIXELS**0.5) + 1
+    picture = Image.new("1", (side, side), 1)
+    picture.putpixel((5, 5), 0)
+    picture.save(tmp_path / "huge.png")
+    assert refusal(tmp_path / "huge.png") == f"{tmp_path / 'huge.png'}: {side}x{side} pixels, more than 64 million"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "webp", "bmp"])
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(suffix, images, tmp_path):
+    path = tmp_path / f"digit.{suffix}"
+    dark_on_white(images[0]).save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+        damaged[rng.integers(min(len(damaged), 60))] = rng.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            assert read_image(path).shape == (28, 28)
+        except InvalidImage as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused > 0
+
+
+def flood(mask):
+    """Regions the slow and obvious way: their areas, largest first."""
+    left, areas = set(zip(*np.nonzero(mask), strict=True)), []
+    while left:
+        front, area = [left.pop()], 0
+        while front:
+            row, column = front.pop()
+            area += 1
+            near = {(row + down, column + across) for down in (-1, 0, 1) for across in (-1, 0, 1)} & left
+            left -= near
+            front += near
+        areas.append(area)
+    return sorted(areas, reverse=True)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.6, 0.95])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (17, 23)])
+def test_regions_are_those_that_flooding_finds(shape, share):
+    mask = np.random.default_rng(1).random(shape) < share
+    regions = find_regions(mask, mask.size)
+    assert [region.area for region in regions] == flood(mask)
+    np.testing.assert_array_equal(paint(regions, shape), mask)
+    for region in regions:
+        rows, columns = np.nonzero(paint([region], shape))
+        box = (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+        assert (region.top, region.bottom, region.left, region.right) == box
