@@ -1,0 +1,95 @@
+"""A load of equal Predict requests from another process: h2load (C++) where it is installed, else a Python client.
+
+    python -m benchmarks.load ADDRESS REQUEST_FILE IN_FLIGHT SECONDS     # the Python client, one latency a line, µs
+
+The Python client needs about as much processor time for a request as a Python server, so it hides differences: for
+figures to rely on install h2load (Debian: nghttp2-client).
+"""
+
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+METHOD = "/tensorflow.serving.PredictionService/Predict"
+GENERATOR = "h2load" if shutil.which("h2load") else "python"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a server did under a load; latencies in milliseconds."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(address: str, request: bytes, in_flight: int, seconds: float) -> Figures:
+    """Keep so many requests in flight for that time. Raises RuntimeError when the answers are not the expected ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        if GENERATOR == "h2load":
+            latencies = _h2load(address, request, in_flight, seconds, Path(folder))
+            elapsed = seconds
+        else:
+            latencies = _python(address, request, in_flight, seconds, Path(folder))
+            elapsed = min(seconds, time.perf_counter() - start)
+    percentiles = statistics.quantiles(latencies, n=100)
+    return Figures(len(latencies) / elapsed, percentiles[49] / 1000, percentiles[98] / 1000)
+
+
+def _h2load(address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
+    """Run h2load; it counts any HTTP answer, so the bytes of the answers are checked against a good one's."""
+    (folder / "request").write_bytes(struct.pack(">xI", len(request)) + request)  # gRPC's prefix: plain, length
+    connections = min(in_flight, 4)
+    command = ["h2load", f"http://{address}{METHOD}", "-c", str(connections), "-m", str(in_flight // connections)]
+    command += ["-D", f"{seconds * 1000:.0f}ms", "-d", str(folder / "request"), "--log-file", str(folder / "log")]
+    command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    latencies = [int(line.split("\t")[2]) for line in (folder / "log").read_text().splitlines()]
+    traffic = next(line for line in printed.splitlines() if line.startswith("traffic:"))
+    received = int(traffic.rsplit("(", 1)[1].split(")")[0])
+    expected = (5 + len(_call(address)(request))) * len(latencies)
+    if not 0.98 < received / expected < 1.1:
+        raise RuntimeError(f"{received} bytes came back where {expected} were expected: some calls failed")
+    return latencies
+
+
+def _python(address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
+    (folder / "request").write_bytes(request)
+    command = [sys.executable, "-m", "benchmarks.load", address, str(folder / "request"), str(in_flight), str(seconds)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [int(line) for line in printed.splitlines()]
+
+
+def _call(address: str) -> grpc.UnaryUnaryMultiCallable:
+    return grpc.insecure_channel(address).unary_unary(METHOD)
+
+
+def main() -> None:
+    address, request, in_flight, seconds = sys.argv[1], Path(sys.argv[2]).read_bytes(), *map(float, sys.argv[3:])
+    call, latencies, end = _call(address), [], time.perf_counter() + seconds
+
+    def ask() -> None:
+        while (start := time.perf_counter()) < end:
+            call(request)
+            latencies.append(int((time.perf_counter() - start) * 1e6))
+
+    threads = [threading.Thread(target=ask) for _ in range(int(in_flight))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(*latencies, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
