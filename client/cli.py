@@ -9,23 +9,20 @@ from client.contract import DEFAULT_SERVER, MODEL
 
 app = typer.Typer()
 
-CLASSIFY_HELP = """Classify image files of one handwritten digit each.
-
-\b
-digits classify seven.png
-digits classify scans/ photos/*.jpg --json > digits.json
-digits classify six.png --server gpu-box:8500 --timeout 20
-
-Photos, scans and drawings in any format that Pillow opens; of a folder all images in it, also in its folders. A file
-that is no image gets a line on stderr, the others are classified. Under the answers stand the accuracies of all
-models, as they were measured when the served version was trained; the served one is marked.
-
-With --json, stdout is one document: {"images": [{"file", "digit", "probability", "runner_up",
-"runner_up_probability", "probabilities", "model", "model_version"}], "failed": [{"file", "error"}],
-"benchmark": [{"model", "description", "loss", "accuracy", "served"}]}.
-
-Exit codes: 0 all classified, 1 some files failed, 2 usage, 3 no server or no answer in time, 4 another model.
-"""
+CLASSIFY_HELP = "\n\n".join(
+    (
+        "Classify image files of one handwritten digit each.",
+        "\b\ndigits classify seven.png\ndigits classify scans/ photos/*.jpg --json > digits.json\n"
+        "digits classify six.png --server gpu-box:8500 --timeout 20",
+        "Photos, scans and drawings in any format that Pillow opens; of a folder all images, also in its folders. "
+        "A file that is no image gets a line on stderr, and the others are classified. Under the answers stand the "
+        "accuracies of all models, as measured when the served version was trained; the served one is marked.",
+        'With --json, stdout is one document: {"images": [{"file", "digit", "probability", "runner_up", '
+        '"runner_up_probability", "probabilities", "model", "model_version"}], "failed": [{"file", "error"}], '
+        '"benchmark": [{"model", "description", "loss", "accuracy", "served"}]}.',
+        "Exit codes: 0 all classified, 1 some files failed, 2 usage, 3 no server or no answer in time, 4 other model.",
+    )
+)
 
 
 @app.command(help=CLASSIFY_HELP, no_args_is_help=True)

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
+def plain(text: str) -> str:
+    """Keep a file's name or a server's message from sending commands to the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
 def note(message: str) -> None:
     """Print a line for the person at the terminal on stderr, where it cannot spoil piped data.
 
     When nobody reads stderr any more (`digits serve 2>&1 | head -1`) the words are lost, but the server goes on.
     """
     try:
-        print(message, file=sys.stderr, flush=True)
+        print(plain(message), file=sys.stderr, flush=True)
     except BrokenPipeError:
         _silence(sys.stderr)
 

@@ -55,6 +55,8 @@ def decode(path: str | os.PathLike[str]) -> Image.Image:
             raise
         except UnidentifiedImageError as error:
             raise InvalidImage("not an image that Pillow can read") from error
+        except IsADirectoryError as error:
+            raise InvalidImage("a folder without images") from error
         except Exception as error:
             raise InvalidImage(getattr(error, "strerror", None) or f"a damaged image ({error})") from error
 

@@ -95,7 +95,7 @@ class Client:
 
         Raises InvalidImage at the first that is not an image.
         """
-        arrays = map(to_array, images)
+        arrays = self._arrays(images)
         batches = iter(lambda: list(islice(arrays, BATCH)), [])
         return [prediction for batch in self._predict(batches) for prediction in batch]
 
@@ -138,12 +138,18 @@ class Client:
                 raise failure
             time.sleep(POLL_SECONDS)
 
+    def _arrays(self, images: Iterable[Picture]) -> Iterator[Pixels]:
+        """Prepare images. A wrong server shows at the first, not when a batch of photos has been read."""
+        for image in images:
+            array = to_array(image)
+            self._check_contract()
+            yield array
+
     def _predict(self, batches: Iterable[list[Array]]) -> Iterator[list[Prediction]]:
         """Keep a few requests under way and give their answers in order."""
         calls: deque[tuple[Call, int]] = deque()
         try:
             for batch in batches:
-                self._check_contract()
                 if len(calls) == IN_FLIGHT:
                     yield self._receive(*calls.popleft())
                 images = np.stack(batch)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from client.answers import Benchmark, Prediction
-from client.console import note
+from client.console import note, plain
 from client.errors import ContractMismatch, InvalidImage
 from client.image import Pixels, read_image
 from client.remote import Client
@@ -48,20 +48,23 @@ def make_report(client: Client, arguments: Iterable[Path]) -> Report:
 
 
 def find_files(arguments: Iterable[Path]) -> Iterator[Path]:
-    """Give files as they are, and of a folder all with an image's ending, in natural order (2 before 10)."""
+    """Give files as they are, and of a folder its images in natural order (2 before 10).
+
+    A folder without any is given itself, so that it is refused like a file that is no image.
+    """
     for path in arguments:
-        yield from sorted(find_images(path), key=natural) if path.is_dir() else [path]
+        yield from sorted(find_images(path), key=natural) or [path]
 
 
 def find_images(folder: Path) -> Iterator[Path]:
     """Give the files in a folder and its folders that end like an image; hidden ones are left out."""
-    from PIL import Image
+    if folder.is_dir():
+        from PIL import Image
 
-    endings = Image.registered_extensions()
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in endings and path.is_file():
+        endings = Image.registered_extensions()
+        for path in folder.rglob("*"):
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if not hidden:
+            if path.suffix.lower() in endings and not hidden and path.is_file():
                 yield path
 
 
@@ -86,7 +89,7 @@ def print_json(report: Report) -> None:
         "failed": [{"file": str(path), "error": error} for path, error in report.failed],
         "benchmark": [asdict(row) for row in report.benchmark],
     }
-    print(json.dumps(document, ensure_ascii=False, indent=1))
+    print(json.dumps(document, indent=1))
 
 
 def print_tables(report: Report) -> None:
@@ -110,7 +113,7 @@ def _answers(answers: list[tuple[Path, Prediction]]) -> Any:
     table = _table("file", "digit", "probability", "runner-up")
     for path, one in answers:
         runner_up = f"{one.runner_up} ({one.runner_up_probability:.1%})"
-        table.add_row(_plain(str(path)), str(one.digit), f"{one.probability:.1%}", runner_up)
+        table.add_row(_text(str(path)), str(one.digit), f"{one.probability:.1%}", runner_up)
     return table
 
 
@@ -118,7 +121,7 @@ def _accuracies(rows: list[Benchmark]) -> Any:
     table = _table("model", "accuracy", "loss", "", "description")
     for row in rows:
         cells = (row.model, f"{row.accuracy:.2%}", f"{row.loss:.4f}", "served" if row.served else "", row.description)
-        table.add_row(*map(_plain, cells), style="bold" if row.served else None)
+        table.add_row(*map(_text, cells), style="bold" if row.served else None)
     return table
 
 
@@ -134,8 +137,8 @@ def _table(*columns: str) -> Any:
 _NUMBERS = {"digit", "probability", "runner-up", "accuracy", "loss"}
 
 
-def _plain(text: str) -> Any:
-    """Keep rich from reading [brackets] in a file's name as markup, and a control character from the terminal."""
+def _text(text: str) -> Any:
+    """Keep rich from reading [brackets] in a file's name as markup."""
     from rich.text import Text
 
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+    return Text(plain(text))

@@ -1,0 +1,195 @@
+"""`digits classify` as a person or a program runs it: what it prints, where, and how it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, mnist_test):
+    """A folder with 2.png, 10.png, deeper/4.jpg, things that are no images, and hidden ones."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "deeper").mkdir()
+    (folder / ".hidden").mkdir()
+    images, labels = mnist_test
+    for name, label in (("2.png", 2), ("10.png", 0), ("deeper/4.jpg", 4), (".hidden/1.png", 1)):
+        image = Image.fromarray(255 - images[np.flatnonzero(labels == label)[1]])
+        image.resize((200, 200), Image.Resampling.BICUBIC).save(folder / name)
+    (folder / "notes.txt").write_text("seven")
+    (folder / "broken.png").write_bytes((folder / "2.png").read_bytes()[:300])
+    return folder
+
+
+def rows(stdout):
+    """The cells of a table's lines, without the numbers that depend on the training."""
+    lines = [re.sub(r"\d+\.\d+%?|\b\d \(", "#", line).split() for line in stdout.splitlines()]
+    return [[cell for cell in line if "#" not in cell] for line in lines]
+
+
+def test_a_person_gets_a_table_and_under_it_how_good_each_model_is(digits, served, pictures):
+    finished = digits("classify", "2.png", "deeper/4.jpg", "--server", served, cwd=pictures)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    answers, accuracies = finished.stdout.split("\nAccuracy on MNIST's last 5,000 test images (digits version 1):\n\n")
+    assert rows(answers) == [["file", "digit", "probability", "runner-up"], ["2.png", "2"], ["deeper/4.jpg", "4"]]
+    header, *models = accuracies.splitlines()
+    assert header.split() == ["model", "accuracy", "loss", "description"]
+    assert [line.split()[0] for line in models] == ["A", "B"]
+    assert sum(" served " in line for line in models) == 1
+    assert all(re.search(r"^[AB] +\d\d\.\d\d% +\d\.\d{4} .*Similar to LeNet", line) for line in models)
+
+
+def test_a_folder_is_read_in_natural_order_and_one_bad_file_does_not_stop_the_rest(digits, served, pictures):
+    finished = digits("classify", ".", "notes.txt", "--server", served, cwd=pictures)
+    assert finished.returncode == 1
+    assert [line[:2] for line in rows(finished.stdout)[1:4]] == [["2.png", "2"], ["10.png", "0"], ["deeper/4.jpg", "4"]]
+    broken, notes = finished.stderr.splitlines()
+    assert re.fullmatch(r"error: broken\.png: a damaged image \(.+\)", broken)
+    assert notes == "error: notes.txt: not an image that Pillow can read"
+
+
+def test_a_program_gets_one_json_document(digits, served, pictures):
+    finished = digits("classify", "2.png", "notes.txt", "--server", served, "--json", cwd=pictures)
+    assert finished.returncode == 1
+    document = json.loads(finished.stdout)
+    assert list(document) == ["images", "failed", "benchmark"]
+    [image] = document["images"]
+    assert image["probability"] == max(image["probabilities"]) == image["probabilities"][2]
+    assert image["runner_up_probability"] == sorted(image["probabilities"])[-2]
+    del image["probability"], image["probabilities"], image["runner_up"], image["runner_up_probability"]
+    assert image == {"file": "2.png", "digit": 2, "model": "digits", "model_version": 1}
+    assert document["failed"] == [{"file": "notes.txt", "error": "notes.txt: not an image that Pillow can read"}]
+    assert [list(row) for row in document["benchmark"]] == [["model", "description", "loss", "accuracy", "served"]] * 2
+    assert finished.stderr == "error: notes.txt: not an image that Pillow can read\n"
+
+
+def test_the_help_names_every_key_of_the_json_document(digits, served, pictures):
+    document = json.loads(digits("classify", "2.png", "--server", served, "--json", cwd=pictures).stdout)
+    text = digits("classify", "--help").stdout
+    for key in [*document, *document["images"][0], *document["benchmark"][0]]:
+        assert f'"{key}"' in text
+
+
+def test_a_long_file_name_is_not_cut_when_piped(digits, served, pictures):
+    name = f"{'long' * 50}.png"
+    (pictures / name).write_bytes((pictures / "2.png").read_bytes())
+    finished = digits("classify", name, "--server", served, cwd=pictures)
+    (pictures / name).unlink()
+    assert rows(finished.stdout)[1] == [name, "2"]
+
+
+def test_a_file_name_cannot_write_markup_or_commands_to_the_terminal(digits, served, pictures):
+    name = "[red]\x1b[31m.png"
+    (pictures / name).write_bytes((pictures / "2.png").read_bytes())
+    (pictures / f"{name}.txt").touch()
+    finished = digits("classify", name, f"{name}.txt", "--server", served, cwd=pictures)
+    (pictures / name).unlink()
+    (pictures / f"{name}.txt").unlink()
+    assert rows(finished.stdout)[1] == ["[red]\N{REPLACEMENT CHARACTER}[31m.png", "2"]
+    assert "\x1b" not in finished.stdout + finished.stderr
+
+
+def test_only_bad_files_need_no_server_and_print_no_table(digits, pictures, tmp_path):
+    finished = digits("classify", "notes.txt", "no.png", tmp_path, "--server", "127.0.0.1:1", cwd=pictures)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == (
+        "error: notes.txt: not an image that Pillow can read\n"
+        "error: no.png: No such file or directory\n"
+        f"error: {tmp_path}: a folder without images\n"
+    )
+
+
+FAILURES = {
+    "no server": (
+        ["--server", "127.0.0.1:1"],
+        3,
+        "no server answers at 127.0.0.1:1 (Connection refused). Start one with: digits serve, or give the right "
+        "address as --server HOST:PORT",
+    ),
+    "no time": (
+        ["--timeout", "0.00001"],
+        3,
+        "no answer from SERVER within 1e-05 s. See whether the server is busy, or allow more with --timeout",
+    ),
+    "no model": (
+        ["--model", "Z"],
+        4,
+        "SERVER does not serve Z (Servable not found for request: Latest(Z)). See what is there with: digits versions, "
+        "or name another with --model",
+    ),
+    "a scheme": (
+        ["--server", "http://127.0.0.1:8500"],
+        2,
+        "server http://127.0.0.1:8500: give HOST:PORT without a scheme, for example 127.0.0.1:8500",
+    ),
+    "no seconds": (["--timeout", "0"], 2, "timeout 0: give a number of seconds above 0"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_is_one_line_with_the_next_step_and_its_exit_code(failure, digits, served, pictures):
+    options, code, message = FAILURES[failure]
+    finished = digits("classify", "2.png", "--server", served, *options, cwd=pictures)
+    assert (finished.returncode, finished.stdout) == (code, "")
+    assert re.sub(r" \(111\)", "", finished.stderr) == f"error: {message.replace('SERVER', served)}\n"
+
+
+def test_another_service_behind_the_address_is_named_as_such(digits, pictures):
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with server:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        finished = digits("classify", "2.png", "--server", f"127.0.0.1:{port}", cwd=pictures)
+        server.terminate()
+    assert (finished.returncode, finished.stdout) == (3, "")
+    assert finished.stderr.startswith(f"error: no server answers at 127.0.0.1:{port} (")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_the_server_and_debugging_can_be_set_in_the_environment(digits, served, pictures):
+    by_variable = digits("classify", "2.png", cwd=pictures, env=os.environ | {"DIGITS_SERVER": served})
+    assert by_variable.returncode == 0
+    debugged = digits(
+        "classify", "2.png", "--server", "127.0.0.1:1", cwd=pictures, env=os.environ | {"DIGITS_DEBUG": "1"}
+    )
+    assert debugged.returncode == 1
+    assert "Traceback" in debugged.stderr
+
+
+def test_the_output_is_the_same_without_colour(digits, served, pictures):
+    plain = digits("classify", ".", "--server", served, cwd=pictures)
+    without = digits("classify", ".", "--server", served, cwd=pictures, env=os.environ | {"NO_COLOR": "1"})
+    assert plain.stdout == without.stdout
+    assert "\x1b" not in plain.stdout
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(command, served, pictures):
+    with subprocess.Popen(
+        [command, "classify", ".", "--server", served],
+        cwd=pictures,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as classify:
+        classify.stdout.close()
+        assert "Traceback" not in classify.stderr.read()
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(command, tmp_path):
+    pipe = tmp_path / "never.png"
+    os.mkfifo(pipe)
+    classify = subprocess.Popen([command, "classify", pipe], stderr=subprocess.PIPE, text=True)
+    with classify, pipe.open("wb"):  # opens when the command reads the other end
+        classify.send_signal(signal.SIGINT)
+        assert "Traceback" not in classify.stderr.read()
+    assert classify.returncode == 130

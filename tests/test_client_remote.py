@@ -1,0 +1,421 @@
+"""The client in an app, against the real server, and against a small one that answers as it is told."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+import client
+from client import Client, ContractMismatch, InvalidImage, Prediction, contract, errors
+from client.answers import INPUTS, OUTPUTS
+from client.calls import METADATA, PREDICT, STATUS
+from client.proto import serving_pb2 as messages
+from client.proto.tensor_pb2 import DataType, TensorInfo
+from client.tensors import pack_content, pack_values, unpack
+
+ONE = np.zeros((28, 28), np.uint8)
+
+
+@pytest.fixture
+def connected(served):
+    with Client(served, timeout=30) as connected:
+        yield connected
+
+
+def test_arrays_are_classified_as_they_are(connected, mnist_test):
+    images, labels = mnist_test
+    predictions = connected.classify(images[:1000])  # four requests
+    assert np.mean([one.digit for one in predictions] == labels[:1000]) > 0.9
+    for one in predictions:
+        ranking = sorted(range(10), key=one.probabilities.__getitem__, reverse=True)
+        assert [one.digit, one.runner_up] == ranking[:2]
+        assert one.probability == one.probabilities[one.digit]
+        assert one.runner_up_probability == one.probabilities[one.runner_up]
+        assert sum(one.probabilities) == pytest.approx(1, abs=1e-5)
+        assert (one.model, one.model_version) == ("digits", 1)
+
+
+def test_files_and_pillow_images_are_prepared_first(connected, mnist_test, tmp_path):
+    image = mnist_test[0][0]
+    picture = Image.fromarray(255 - image)
+    picture.save(tmp_path / "seven.png")
+    from_file, as_text, from_picture, as_array = connected.classify(
+        [tmp_path / "seven.png", str(tmp_path / "seven.png"), picture, image]
+    )
+    assert from_file == as_text == from_picture
+    assert from_file.digit == as_array.digit == 7
+
+
+@pytest.mark.parametrize(
+    ("array", "form"),
+    [(np.zeros((28, 28)), "float64 [28, 28]"), (np.zeros((1, 28, 28), np.uint8), "uint8 [1, 28, 28]")],
+)
+def test_another_array_is_no_image(connected, array, form):
+    with pytest.raises(InvalidImage) as caught:
+        connected.classify([array])
+    assert str(caught.value) == f"an array of {form}. Give uint8 [28, 28], 255 = ink"
+
+
+def test_one_client_serves_many_threads(connected, mnist_test):
+    parts = np.split(mnist_test[0][:2000], 20)
+    with ThreadPoolExecutor(8) as threads:
+        together = [one for part in threads.map(connected.classify, parts) for one in part]
+    alone = connected.classify(mnist_test[0][:2000])
+    assert [one.digit for one in together] == [one.digit for one in alone]
+
+
+def test_the_results_table_comes_with_the_served_version(connected):
+    table = connected.benchmark()
+    assert [row.model for row in table] == ["A", "B"]
+    assert sum(row.served for row in table) == 1
+    assert all(0.5 < row.accuracy <= 1 and row.loss > 0 and row.description for row in table)
+    assert connected.benchmark(version=1) == table
+
+
+def test_the_status_names_the_versions(connected):
+    assert connected.status() == [client.VersionStatus(1, "AVAILABLE", "")]
+    assert connected.wait_until_ready(5).version == 1
+
+
+def test_an_architecture_and_a_version_can_be_asked_for(served):
+    with Client(served, model="A", version=1) as one:
+        [prediction] = one.classify([ONE])
+        assert (prediction.model, prediction.model_version) == ("A", 1)
+
+
+@pytest.mark.parametrize("asked", [{"model": "nobody"}, {"version": 99}])
+def test_a_model_or_version_that_is_not_served_is_model_not_found(served, asked):
+    with Client(served, **asked) as one:
+        for call in (lambda: one.classify([ONE]), one.benchmark, one.status, lambda: one.wait_until_ready(0.2)):
+            with pytest.raises(client.ModelNotFound, match=f"{served} does not serve"):
+                call()
+
+
+# A server that answers as it is told: what a real one does only when something is wrong.
+
+
+def metadata(
+    inputs: dict[str, str] = INPUTS, outputs: dict[str, str] = OUTPUTS, signature: str = "serving_default"
+) -> messages.GetModelMetadataResponse:
+    def info(form: str) -> TensorInfo:
+        dtype, _, sizes = form.partition(" ")
+        made = TensorInfo(dtype=DataType.Value(f"DT_{dtype.upper()}"))
+        for size in sizes.strip("[]").split(","):
+            made.tensor_shape.dim.add(size=int(size))
+        return made
+
+    signatures = messages.SignatureDefMap()
+    for forms, side in (
+        (inputs, signatures.signature_def[signature].inputs),
+        (outputs, signatures.signature_def[signature].outputs),
+    ):
+        for name, form in forms.items():
+            side[name].CopyFrom(info(form))
+    response = messages.GetModelMetadataResponse()
+    response.metadata["signature_def"].value = signatures.SerializeToString()
+    response.metadata["signature_def"].type_url = contract.SIGNATURE_DEF_MAP_TYPE_URL
+    return response
+
+
+def sevens(request: messages.PredictRequest, pack: Callable[..., Any] = pack_values) -> messages.PredictResponse:
+    count = len(unpack(request.inputs["images"]))
+    probabilities = np.full((count, 10), 0.02, np.float32)
+    probabilities[:, 7], probabilities[:, 1] = 0.8, 0.04
+    response = messages.PredictResponse(model_spec=messages.ModelSpec(name="digits"))
+    response.model_spec.version.value = 5
+    response.outputs["probabilities"].CopyFrom(pack(probabilities))
+    response.outputs["digit"].CopyFrom(pack(np.full(count, 7, np.int64)))
+    return response
+
+
+@dataclass
+class Told(grpc.GenericRpcHandler):
+    """Answers each method with what is set for it: a response, a function of the request, or a status to fail with."""
+
+    answers: dict[str, Any] = field(default_factory=lambda: {METADATA: metadata(), PREDICT: sevens})
+    requests: list[tuple[str, Any]] = field(default_factory=list)
+    address: str = ""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def answer(data: bytes, context: grpc.ServicerContext) -> Any:
+            request = kinds[details.method].FromString(data)
+            self.requests.append((details.method, request))
+            reply = self.answers[details.method]
+            reply = reply(request) if callable(reply) else reply
+            if isinstance(reply, grpc.StatusCode):
+                context.abort(reply, "as told")
+            return reply
+
+        kinds = {PREDICT: messages.PredictRequest, METADATA: messages.GetModelMetadataRequest}
+        kinds |= {STATUS: messages.GetModelStatusRequest}
+        return grpc.unary_unary_rpc_method_handler(answer, None, lambda response: response.SerializeToString())
+
+    def sent(self, method: str) -> list[Any]:
+        return [request for name, request in self.requests if name == method]
+
+
+@pytest.fixture
+def told():
+    handler = Told()
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[handler])
+    handler.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield handler
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def asking(told):
+    with Client(told.address) as one:
+        yield one
+
+
+FAILURES = [status for status in grpc.StatusCode if status is not grpc.StatusCode.OK]
+
+
+def test_every_status_has_its_error():
+    assert set(errors.STATUSES) == {status.name for status in FAILURES}
+    assert {kind for kind, _ in errors.STATUSES.values()} == set(errors.ServerError.__subclasses__())
+
+
+@pytest.mark.parametrize("status", FAILURES)
+def test_a_status_is_raised_as_its_error_with_the_address_and_a_next_step(told, status):
+    told.answers = {METADATA: status, PREDICT: status, STATUS: status}
+    kind, _ = errors.STATUSES[status.name]
+    with Client(told.address, timeout=1.5) as one:
+        for call in (lambda: one.classify([ONE]), one.benchmark, one.status):
+            with pytest.raises(kind) as caught:
+                call()
+            assert caught.value.status == status.name
+            assert isinstance(caught.value.__cause__, grpc.RpcError)
+            what, _, next_step = str(caught.value).partition(". ")
+            assert told.address in what
+            assert next_step
+            assert "\n" not in str(caught.value)
+
+
+def test_nobody_at_the_address_is_server_unavailable():
+    with Client("127.0.0.1:1") as one:
+        for call in (lambda: one.classify([ONE]), lambda: one.wait_until_ready(0.2)):
+            with pytest.raises(client.ServerUnavailable, match="^no server answers at 127.0.0.1:1 .Connection refused"):
+                call()
+
+
+def test_a_name_that_does_not_resolve_is_server_unavailable():
+    with Client("no-such-host.invalid:8500", timeout=3) as one, pytest.raises(errors.ServerError) as caught:
+        one.status()
+    assert caught.value.exit_code == 3
+    assert "no-such-host.invalid:8500" in str(caught.value)
+
+
+def test_no_answer_in_time_is_deadline_exceeded(told):
+    release = threading.Event()
+    told.answers[PREDICT] = lambda request: release.wait(20) and sevens(request)
+    with Client(told.address, timeout=0.2) as one, pytest.raises(client.DeadlineExceeded, match="within 0.2 s"):
+        one.classify([ONE])
+    release.set()
+
+
+def test_a_refused_request_is_sent_again_until_it_is_taken(told, asking):
+    left = iter([grpc.StatusCode.RESOURCE_EXHAUSTED] * 3)
+    told.answers[PREDICT] = lambda request: next(left, None) or sevens(request)
+    assert [one.digit for one in asking.classify([ONE])] == [7]
+    assert len(told.sent(PREDICT)) == 4
+
+
+def test_an_unavailable_server_is_tried_again_by_grpc(told, asking):
+    left = iter([grpc.StatusCode.UNAVAILABLE] * 2)
+    told.answers[PREDICT] = lambda request: next(left, None) or sevens(request)
+    assert [one.digit for one in asking.classify([ONE])] == [7]
+
+
+def test_no_images_send_nothing(told, asking):
+    assert asking.classify([]) == []
+    assert asking.classify(iter(())) == []
+    assert told.requests == []
+
+
+def test_a_request_holds_at_most_256_images_and_the_order_is_kept(told, asking):
+    def ascending(request):
+        response = sevens(request)
+        response.outputs["digit"].CopyFrom(pack_values(unpack(request.inputs["images"])[:, 0, 0].astype(np.int64)))
+        return response
+
+    told.answers[PREDICT] = ascending
+    images = np.zeros((600, 28, 28), np.uint8)
+    images[:, 0, 0] = np.arange(600) % 10
+    assert [one.digit for one in asking.classify(images)] == [number % 10 for number in range(600)]
+    assert sorted(len(unpack(request.inputs["images"])) for request in told.sent(PREDICT)) == [88, 256, 256]
+
+
+def test_at_most_four_requests_are_under_way(told, asking):
+    counts, lock, most = [0], threading.Lock(), [0]
+
+    def slow(request):
+        with lock:
+            counts[0] += 1
+            most[0] = max(most[0], counts[0])
+        threading.Event().wait(0.02)
+        with lock:
+            counts[0] -= 1
+        return sevens(request)
+
+    told.answers[PREDICT] = slow
+    assert len(asking.classify(np.zeros((256 * 12, 28, 28), np.uint8))) == 256 * 12
+    assert 2 <= most[0] <= 4
+
+
+def test_the_contract_is_checked_once(told, asking):
+    for _ in range(3):
+        asking.classify([ONE])
+    assert len(told.sent(METADATA)) == 1
+
+
+DIFFERENCES = {
+    "no signature serving_default": metadata(signature="other"),
+    "no input images; wants a further input x": metadata(inputs={"x": "float [-1,784]"}),
+    "input images is float [-1,28,28,1] instead of uint8 [-1,28,28]": metadata({"images": "float [-1,28,28,1]"}),
+    "wants a further input temperature": metadata(INPUTS | {"temperature": "float [-1]"}),
+    "output probabilities is float [-1,1000] instead of float [-1,10]": metadata(
+        outputs=OUTPUTS | {"probabilities": "float [-1,1000]"}
+    ),
+    "no output digit": metadata(outputs={"probabilities": "float [-1,10]"}),
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_another_model_is_a_contract_mismatch_that_names_the_difference(told, asking, difference):
+    told.answers[METADATA] = DIFFERENCES[difference]
+    with pytest.raises(ContractMismatch) as caught:
+        asking.classify([ONE])
+    expected = f"digits at {told.address} is not a digit model: {difference}. Name another with --model or --server"
+    assert str(caught.value) == expected
+    assert told.sent(PREDICT) == []
+
+
+def changed(**outputs):
+    def answer(request):
+        response = sevens(request)
+        for name, value in outputs.items():
+            response.outputs[name].CopyFrom(pack_values(value))
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "difference"),
+    [
+        (lambda request: messages.PredictResponse(), "no output digit, probabilities"),
+        (changed(digit=np.arange(2)), "output digit has shape [2] where [1] was asked for"),
+        (changed(digit=np.array([10])), "10 is not a digit"),
+        (changed(probabilities=np.ones((1, 9), np.float32)), "output probabilities has shape [1, 9] where [1, 10]"),
+    ],
+)
+def test_an_answer_of_another_form_is_a_contract_mismatch(told, asking, answer, difference):
+    told.answers[PREDICT] = answer
+    with pytest.raises(ContractMismatch) as caught:
+        asking.classify([ONE])
+    assert difference in str(caught.value)
+
+
+@pytest.mark.parametrize("pack", [pack_values, pack_content])
+def test_both_forms_of_tensors_are_understood(told, asking, pack):
+    told.answers[PREDICT] = lambda request: sevens(request, pack)
+    [one] = asking.classify([ONE])
+    rounded = Prediction(
+        digit=7,
+        probability=pytest.approx(0.8),
+        runner_up=1,
+        runner_up_probability=pytest.approx(0.04),
+        probabilities=pytest.approx((0.02, 0.04, 0.02, 0.02, 0.02, 0.02, 0.02, 0.8, 0.02, 0.02)),
+        model="digits",
+        model_version=5,
+    )
+    assert one == rounded
+
+
+def test_a_table_longer_than_one_request_is_fetched_whole(told, asking):
+    def rows(request):
+        row = unpack(request.inputs["row"])
+        inside = row < 40
+        response = messages.PredictResponse()
+        response.outputs["model"].CopyFrom(pack_values(np.where(inside, row.astype(str), "")))
+        response.outputs["description"].CopyFrom(pack_values(np.where(inside, "net", "")))
+        response.outputs["loss"].CopyFrom(pack_values(np.zeros(len(row), np.float32)))
+        response.outputs["accuracy"].CopyFrom(pack_values(np.ones(len(row), np.float32)))
+        response.outputs["served"].CopyFrom(pack_values(row == 3))
+        return response
+
+    told.answers[PREDICT] = rows
+    table = asking.benchmark()
+    assert [row.model for row in table] == [str(number) for number in range(40)]
+    assert [row.model for row in table if row.served] == ["3"]
+
+
+def test_waiting_ends_when_a_version_becomes_available(told, asking):
+    State = messages.ModelVersionStatus
+
+    def status(state):
+        return messages.GetModelStatusResponse(model_version_status=[State(version=3, state=state)])
+
+    replies = iter([grpc.StatusCode.NOT_FOUND, status(State.LOADING), status(State.LOADING)])
+    told.answers[STATUS] = lambda request: next(replies, status(State.AVAILABLE))
+    assert asking.wait_until_ready(10) == client.VersionStatus(3, "AVAILABLE", "")
+
+
+def test_a_version_that_never_gets_ready_ends_the_wait(told, asking):
+    failed = messages.ModelVersionStatus(version=3, state="END", status={"error_code": 5, "error_message": "no graph"})
+    told.answers[STATUS] = messages.GetModelStatusResponse(model_version_status=[failed])
+    assert asking.status() == [client.VersionStatus(3, "END", "no graph")]
+    with pytest.raises(client.DeadlineExceeded, match=f"digits at {told.address} is not ready after 0.2 s"):
+        asking.wait_until_ready(0.2)
+
+
+def test_a_channel_of_ones_own_is_used_and_left_open(told):
+    with grpc.insecure_channel(told.address) as channel:
+        for _ in range(2):
+            with Client("a name for messages", channel=channel) as one:
+                assert len(one.classify([ONE])) == 1
+
+
+def test_closing_twice_does_no_harm(served):
+    one = Client(served)
+    one.close()
+    one.close()
+    assert repr(one) == f"Client('{served}', model='digits', version=None)"
+
+
+def test_the_port_may_be_left_out():
+    with Client("localhost") as one:
+        assert one.server == "localhost:8500"
+
+
+@pytest.mark.parametrize("wrong", [{"server": "http://localhost:8500"}, {"timeout": 0}, {"timeout": float("nan")}])
+def test_arguments_that_cannot_be_right_are_usage_errors(wrong):
+    with pytest.raises(client.UsageError):
+        Client(**wrong)
+
+
+def test_the_package_exports_exactly_its_public_names():
+    assert client.__all__ == sorted(client.__all__)
+    for name in client.__all__:
+        assert getattr(client, name) is not None
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert raised <= set(client.__all__)
+    with pytest.raises(AttributeError, match="module 'client' has no attribute 'nothing'"):
+        client.nothing  # noqa: B018
+
+
+def test_the_client_leaves_tensorflow_unloaded():
+    program = "import sys; from client import *; print({'tensorflow', 'keras', 'tensorflow_serving'} & {*sys.modules})"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "set()\n"
