@@ -4,7 +4,6 @@ import hashlib
 import queue
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,10 +24,9 @@ from serving.engine import silenced_stderr
 from serving.errors import ServingError, invalid
 from serving.signatures import Signatures
 
-BATCH_SIZES = (32, 8, 1)
-"""One fixed interpreter for each: an interpreter that is resized at request time allocates again, 20 times slower."""
-INTERPRETER_SETS = 2
-"""How many requests compute at once; an interpreter serves one at a time and releases Python's lock meanwhile."""
+INTERPRETERS = {32: 2, 8: 1, 1: 1}
+"""How many interpreters there are for each fixed number of images: resizing one when a request comes would allocate
+again. Two for bulk, so that two cores can work on it."""
 
 
 class LiteRTEngine:
@@ -38,9 +36,11 @@ class LiteRTEngine:
 
     def __init__(self, version_dir: Path) -> None:
         content = (version_dir / versions.LITERT_FILE).read_bytes()
-        self._free: queue.SimpleQueue[_InterpreterSet] = queue.SimpleQueue()
-        for _ in range(INTERPRETER_SETS):
-            self._free.put(_InterpreterSet(content))
+        self._free: dict[int, queue.SimpleQueue[_Interpreter]] = {}
+        for size, count in INTERPRETERS.items():
+            self._free[size] = queue.SimpleQueue()
+            for _ in range(count):
+                self._free[size].put(_Interpreter(content, size))
         self._benchmark = _benchmark_columns(version_dir / versions.BENCHMARK_FILE)
 
     def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
@@ -56,14 +56,24 @@ class LiteRTEngine:
 
     def close(self) -> None:
         """Let go of the interpreters."""
-        self._free = queue.SimpleQueue()
+        self._free.clear()
 
     def _classify(self, images: Array) -> Array:
-        interpreters = self._free.get()
-        try:
-            return interpreters.run(images)
-        finally:
-            self._free.put(interpreters)
+        """Compute float32 [n, 10] from uint8 [n, 28, 28], split greedily into the fixed sizes.
+
+        An interpreter is taken for one step at a time, so that a large request does not hold up the others.
+        """
+        probabilities = np.empty((len(images), CLASSES), np.float32)
+        done = 0
+        for size, free in self._free.items():
+            while len(images) - done >= size:
+                interpreter = free.get()
+                try:
+                    probabilities[done : done + size] = interpreter.run(images[done : done + size])
+                finally:
+                    free.put(interpreter)
+                done += size
+        return probabilities
 
     def _rows(self, row: Array) -> dict[str, Array]:
         past_the_end = len(self._benchmark[BENCHMARK_FIELDS[0]]) - 1
@@ -71,40 +81,28 @@ class LiteRTEngine:
         return {name: column[index] for name, column in self._benchmark.items()}
 
 
-class _InterpreterSet:
-    """One interpreter for each batch size, warm, for one caller at a time."""
+class _Interpreter:
+    """An interpreter for a fixed number of images, warm, on one thread; for one caller at a time."""
 
-    def __init__(self, content: bytes) -> None:
-        self._interpreters = {size: _interpreter(content, size) for size in BATCH_SIZES}
+    def __init__(self, content: bytes, size: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with silenced_stderr():
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._source = self._interpreter.get_input_details()[0]["index"]
+            self._interpreter.resize_tensor_input(self._source, [size, IMAGE_SIZE, IMAGE_SIZE])
+            self._interpreter.allocate_tensors()
+        self._target = self._interpreter.get_output_details()[0]["index"]
+        answer = self.run(np.zeros((size, IMAGE_SIZE, IMAGE_SIZE), np.uint8))  # packs weights, settles shapes
+        if answer.shape != (size, CLASSES) or answer.dtype != np.float32:
+            raise ServingError("FAILED_PRECONDITION", "model.tflite does not give ten probabilities for each image")
 
     def run(self, images: Array) -> Array:
-        """Compute float32 [n, 10] from uint8 [n, 28, 28], split greedily into the fixed sizes."""
-        probabilities = np.empty((len(images), CLASSES), np.float32)
-        done = 0
-        for size, (interpreter, source, target) in self._interpreters.items():
-            while len(images) - done >= size:
-                interpreter.set_tensor(source, images[done : done + size])
-                interpreter.invoke()
-                probabilities[done : done + size] = interpreter.get_tensor(target)
-                done += size
-        return probabilities
-
-
-def _interpreter(content: bytes, size: int) -> tuple[Any, int, int]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    with silenced_stderr():
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        source = interpreter.get_input_details()[0]
-        interpreter.resize_tensor_input(source["index"], [size, IMAGE_SIZE, IMAGE_SIZE])
-        interpreter.allocate_tensors()
-    target = interpreter.get_output_details()[0]["index"]
-    interpreter.set_tensor(source["index"], np.zeros((size, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
-    interpreter.invoke()  # packs the weights and settles the output's shape
-    answer = interpreter.get_tensor(target)
-    if answer.shape != (size, CLASSES) or answer.dtype != np.float32:
-        raise ServingError("FAILED_PRECONDITION", "model.tflite does not give ten probabilities for each image")
-    return interpreter, source["index"], target
+        """Compute float32 [size, 10] from uint8 [size, 28, 28]; releases Python's lock meanwhile."""
+        self._interpreter.set_tensor(self._source, images)
+        self._interpreter.invoke()
+        answer: Array = self._interpreter.get_tensor(self._target)
+        return answer
 
 
 def _benchmark_columns(path: Path) -> dict[str, Array]:

@@ -24,7 +24,7 @@ from serving.dataplane import Dataplane
 from serving.grpc_api import handlers
 
 THREADS = 8
-"""Enough to keep the engine busy, few enough not to fight over Python's lock (8 threads answered most)."""
+"""Enough to keep the engine busy, few enough not to fight over Python's lock."""
 HEALTH_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
 """What grpc.health.v1 can be asked for; TensorFlow Serving uses the short names."""
 
