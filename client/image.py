@@ -193,7 +193,7 @@ def is_frame(region: Region, regions: list[Region], width: int, height: int) -> 
     """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
     if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
         return False
-    return any(other.area > 0.02 * region.area and region.surrounds(other) for other in regions)
+    return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
 
 
 def is_line(region: Region) -> bool:
