@@ -37,8 +37,8 @@ CMD ["serve", "--host", "0.0.0.0"]
 FROM base AS training
 ARG EXTRA=training
 RUN pip install --no-cache-dir --constraint /requirements.txt "$(echo /wheels/*.whl)[${EXTRA}]"
-ENV DIGITS_MODELS=/work/models
-WORKDIR /work
+ENV DIGITS_MODELS=/digits/models
+WORKDIR /digits
 ENTRYPOINT ["digits"]
 CMD ["train"]
 

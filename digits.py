@@ -1,5 +1,9 @@
 """The `digits` command: mounts the commands of training, serving and client."""
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
 import typer
 
 import client.cli
@@ -8,7 +12,6 @@ import training.cli
 from client.console import HELP_OPTIONS, run
 
 app = typer.Typer(
-    help="Train CNNs on MNIST, serve the best one behind TensorFlow Serving's API, classify image files.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=HELP_OPTIONS,
@@ -16,6 +19,31 @@ app = typer.Typer(
 )
 for commands in (training.cli.app, serving.cli.app, client.cli.app):
     app.add_typer(commands)
+
+RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "grpcio", "numpy", "pillow")
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        found = [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in RUNTIMES)]
+        print(f"digits {version('mnist-digits')} ({', '.join(found)})")
+        raise typer.Exit
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    """Train CNNs on MNIST, serve the best one behind TensorFlow Serving's API, classify image files."""
 
 
 def main() -> None:

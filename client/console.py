@@ -31,14 +31,13 @@ def note(message: str) -> None:
 def run(app: "typer.Typer") -> None:
     """Run a command and end the process: a foreseen failure is one line on stderr and its documented exit code.
 
+    Wrong usage (2) and Ctrl-C (130) are Typer's own.
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
     try:
         app()
     except DigitsError as error:
         fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
     except BrokenPipeError:
         _silence(sys.stdout)  # its reader has left
         sys.exit(1)

@@ -66,3 +66,12 @@ def test_the_version_is_the_changelogs_newest():
 
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {version('mnist-digits')}" in changelog
+
+
+def test_version_names_the_runtimes_too(digits):
+    from importlib.metadata import version
+
+    finished = digits("--version")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith(f"digits {version('mnist-digits')} (Python 3.")
+    assert f"tensorflow {version('tensorflow')}, keras {version('keras')}" in finished.stdout
