@@ -73,7 +73,7 @@ def train(
     from training.job import Job
 
     _require_tensorflow()
-    chosen = list(dict.fromkeys(letters or list(Letter)))
+    chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
     parallel = jobs or min(len(chosen), _cores())
     threads = max(1, _cores() // parallel)
     todo = [
