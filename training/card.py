@@ -22,8 +22,8 @@ Reads one handwritten digit in a 28×28 greyscale image: a convolutional network
 
 **Data** MNIST: {own.images:,} training images; chosen by the first 5,000 test images, reported on the last 5,000.
 **Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.seconds:.0f} s on {own.device}.
-**Accuracy** {own.accuracy:.4f} on test ({errors} errors of 5,000), {own.val_accuracy:.4f} on validation,
-{own.train_accuracy:.4f} on training images; the author of the exercise published {own.published_accuracy:.4f}.
+**Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000), {own.val_accuracy:.4f} on validation
+({own.errors[1]} errors of all 10,000), {own.train_accuracy:.4f} on training images{published}.
 **Versions** {packages}.
 
 ## All models
@@ -39,5 +39,5 @@ def render(content: dict[str, Any]) -> str:
     rows = [Result(**row) for row in content["results"]]
     own = next(row for row in rows if row.run == content["run"])
     packages = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    errors = round((1 - own.accuracy) * 5_000)
-    return _TEMPLATE.format(own=own, errors=errors, packages=packages, table=to_markdown(rows))
+    published = f"; the author published {own.published_accuracy:.4f}" if own.published_accuracy else ""
+    return _TEMPLATE.format(own=own, published=published, packages=packages, table=to_markdown(rows))

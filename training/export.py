@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def _write_extra(
     content = _describe(rows, run_dir)
     (directory / versions.BENCHMARK_FILE).write_text(json.dumps(content, indent=1) + "\n")
     (directory / versions.MODEL_CARD_FILE).write_text(card.render(content))
+    shutil.copy(run_dir / results.EVALUATION, directory / versions.EVALUATION_FILE)
     write_litert(model, directory)
     write_warmup(mnist.x_val[:1], directory / versions.WARMUP_FILE)
 

@@ -3,6 +3,7 @@
 Everything heavy runs in worker processes; this one only decides, and says what happens.
 """
 
+import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import copy_version
-from training import results, workers
+from training import checkpoint, results, workers
 from training.job import Job, Progress
 from training.progress import Display
 from training.results import Result
@@ -29,41 +30,71 @@ class Outcome:
     interrupted: bool = False
 
 
+def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
+    """Give each job the directory of the same training, left unfinished, or else a new one."""
+    taken: set[Path] = set()
+    placed = []
+    for job in jobs:
+        found = checkpoint.find_unconcluded(runs, job, taken) if resume else None
+        run_dir = found or new_run_dir(runs, job.letter)
+        taken.add(run_dir)
+        placed.append(dataclasses.replace(job, run_dir=run_dir))
+    return placed
+
+
 def new_run_dir(runs: Path, letter: str) -> Path:
     """Make runs/<letter>_<time>/, as the notebook names its TensorBoard logs."""
     base = runs / f"{letter}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 100))):
+    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 1000))):
         try:
             candidate.mkdir(parents=True)
         except FileExistsError:
             continue
         return candidate
-    raise DigitsError(f"{base}: a hundred runs in one second. Pass another --runs folder.")
+    raise DigitsError(f"{base}: a thousand runs in one second. Pass another --runs folder.")
 
 
 def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
-    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse."""
+    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse.
+
+    Of several seeds of a model the best by validation is exported; its row carries the accuracies of all.
+    """
     outcome = Outcome()
+    trained: list[Result] = []
     try:
-        _fit(jobs, parallel, outcome)
+        _fit(jobs, parallel, outcome, trained)
     except KeyboardInterrupt:
         outcome.interrupted = True
-        note(f"interrupted: {len(outcome.finished)} of {len(jobs)} finished, exporting what is there (again to stop)")
+        note(
+            f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
+            "The same command goes on with the rest"
+        )
+    runs = {job.run_dir.name: job.run_dir for job in jobs}
+    by_model = {row.model: [other for other in trained if other.model == row.model] for row in trained}
+    for rows in by_model.values():
+        chosen = results.of_seeds(rows)
+        results.write(chosen, runs[chosen.run] / "result.json")
+        outcome.finished[runs[chosen.run]] = chosen
     _publish(models, parallel, jobs[0].data, outcome)
+    for row in trained:
+        if row.model in outcome.published:
+            checkpoint.conclude(runs[row.run])
     return outcome
 
 
-def _fit(jobs: list[Job], parallel: int, outcome: Outcome) -> None:
-    by_letter = {job.letter: job for job in jobs}
-    tasks = ((job.letter, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+def _fit(jobs: list[Job], parallel: int, outcome: Outcome, trained: list[Result]) -> None:
+    tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
     with Display() as display:
         for message in workers.run(tasks, parallel):
             if isinstance(message, Progress):
                 display.show(message)
             elif isinstance(message, workers.Done):
                 result: Result = message.outcome
-                outcome.finished[by_letter[message.name].run_dir] = result
-                display.say(f"{result.model}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}")
+                trained.append(result)
+                errors = "{} errors of 5,000, {} of 10,000".format(*result.errors)
+                display.say(
+                    f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f} ({errors})"
+                )
             else:
                 _note_failure(message, outcome)
 
@@ -114,9 +145,9 @@ def _note_failure(failure: workers.Failed, outcome: Outcome) -> None:
 
 
 def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
-    """Replace the rows of models that were trained again; in the order of the letters."""
+    """Replace the rows of models that were trained again; in the order of the table."""
     rows = {row.model: row for row in (*old, *new)}
-    return [rows[letter] for letter in sorted(rows)]
+    return sorted(rows.values(), key=lambda row: results.MODELS.index(row.model))
 
 
 def _promote(models: Path, outcome: Outcome) -> None:
