@@ -67,6 +67,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed on one thread gives the same weights.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Train each model N times, from --seed on; export the best.")] = 1,
+    ensemble: Annotated[int | None, typer.Option(min=2, help="Also export the N best trainings as one model.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on the first N images only, for a quick run.")] = None,
     data: Data = None,
     models: Models = Path("models"),
@@ -84,12 +85,14 @@ def train(
 
     Killed or interrupted, the same command goes on after the last epoch and ends with the same weights.
 
-    Examples: digits train | digits train D G --seeds 5 | digits train A --limit 5000 --epochs 2
+    Examples: digits train | digits train G --seeds 5 --ensemble 5 | digits train A --limit 5000 --epochs 2
     """
-    from training import pipeline
+    from training import cluster, pipeline
     from training.job import Job
 
     _require_tensorflow()
+    if cluster.hosts() > 1:
+        jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
     chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
     parallel = jobs or min(len(chosen) * seeds, _cores())
     todo = [
@@ -110,7 +113,7 @@ def train(
         for number in range(seed, seed + seeds)
     ]
     todo = pipeline.run_dirs(runs, todo, resume)
-    _conclude(pipeline.train(todo, models, parallel), models)
+    _conclude(pipeline.train(todo, models, parallel, ensemble or 0), models)
 
 
 @app.command(rich_help_panel="Training")

@@ -7,6 +7,7 @@ weights, bit for bit on one thread.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -41,14 +42,17 @@ class Loop:
         self.steps_per_epoch = len(images) // self.batch_size  # the few images left over differ from epoch to epoch
         self._count = len(images)
         self.optimizer = recipe.optimizer(self.steps_per_epoch)
-        with self.strategy.scope():  # a copy on every device
-            self._images = tf.Variable(images, trainable=False)
-            self._labels = tf.Variable(labels.astype(np.int32), trainable=False)
+        everywhere = self.strategy.experimental_distribute_values_from_function  # a copy on every device
+        self._images = everywhere(lambda _: tf.constant(images))
+        self._labels = everywhere(lambda _: tf.constant(labels, tf.int32))
         self._shapes = [tuple(variable.shape) for variable in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self._shapes]
         self._decayed = np.repeat([float(len(shape) > 1) for shape in self._shapes], self._sizes).astype(np.float32)
+        self._calls = {True: self._trace(True)}
+
+    def _trace(self, dropout: bool) -> Any:
         signature = tf.TensorSpec([None, self.batch_size], tf.int32), tf.TensorSpec([], tf.int64)
-        self._call = tf.function(self._run).get_concrete_function(self.start(), *signature)
+        return tf.function(partial(self._run, dropout)).get_concrete_function(self.start(), *signature)
 
     def start(self) -> State:
         """Give the state of the model as it is, before the first step."""
@@ -62,11 +66,13 @@ class Loop:
         """Run all steps of an epoch, counted from 0; give the new state, and the mean loss and accuracy meanwhile."""
         order = np.random.default_rng((self.seed, number)).permutation(self._count)
         order = order[: self.steps_per_epoch * self.batch_size].reshape(-1, self.batch_size).astype(np.int32)
+        dropout = number < self.recipe.dropout_epochs
+        call = self._calls[dropout] = self._calls.get(dropout) or self._trace(dropout)
         totals = np.zeros(2)
         for first in range(0, self.steps_per_epoch, STEPS_PER_CALL):
             steps = order[first : first + STEPS_PER_CALL]
             with self.strategy.scope():
-                state, seen = self._call(state, tf.constant(steps), number * self.steps_per_epoch + first)
+                state, seen = call(state, tf.constant(steps), number * self.steps_per_epoch + first)
             totals += seen.numpy()
             report(first + len(steps))
         loss, accuracy = totals / self.steps_per_epoch
@@ -88,17 +94,19 @@ class Loop:
         parts = tf.split(weights, self._sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
-    def _run(self, state: State, order: Tensor, start: Tensor) -> tuple[State, Tensor]:
+    def _run(self, dropout: bool, state: State, order: Tensor, start: Tensor) -> tuple[State, Tensor]:
         """Take a step for each row of `order`, int32 [steps, batch], of images' numbers."""
         totals = tf.zeros(2)
         for step in tf.range(tf.shape(order)[0]):
-            state, seen = self._step(state, order[step], start + tf.cast(step, tf.int64))
+            state, seen = self._step(dropout, state, order[step], start + tf.cast(step, tf.int64))
             totals += seen
         return state, totals
 
-    def _step(self, state: State, index: Tensor, step: Tensor) -> tuple[State, Tensor]:
+    def _step(self, dropout: bool, state: State, index: Tensor, step: Tensor) -> tuple[State, Tensor]:
         buffers = [state[f"buffer_{n}"] for n in range(len(self.model.non_trainable_variables))]
-        gradient, buffers, seen = self.strategy.run(self._gradient, (state["weights"], buffers, index, step))
+        gradient, buffers, seen = self.strategy.run(
+            partial(self._gradient, dropout), (state["weights"], buffers, self._images, self._labels, index, step)
+        )
         gradient, seen = (self.strategy.reduce("mean", value, axis=None) for value in (gradient, seen))
         new = self.optimizer.update(state, gradient, self._decayed, step)
         new.update({f"buffer_{n}": self._one(value) for n, value in enumerate(buffers)})
@@ -109,24 +117,36 @@ class Loop:
 
     def _one(self, buffer: Tensor) -> Tensor:
         """Make one of the devices' buffers: the mean of statistics, the first of seeds."""
-        if buffer.dtype.is_floating:
-            return self.strategy.reduce("mean", buffer, axis=None)
-        return self.strategy.experimental_local_results(buffer)[0]
+        first, *_ = self.strategy.experimental_local_results(buffer)
+        return self.strategy.reduce("mean", buffer, axis=None) if first.dtype.is_floating else first
 
-    def _gradient(self, weights: Tensor, buffers: list[Tensor], index: Tensor, step: Tensor) -> tuple[Any, ...]:
+    def _gradient(
+        self,
+        dropout: bool,
+        weights: Tensor,
+        buffers: list[Tensor],
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        step: Tensor,
+    ) -> tuple[Any, ...]:
         """Compute the gradient of this device's share of a batch, the new buffers, and loss and accuracy."""
-        context = tf.distribute.get_replica_context()
-        device = context.replica_id_in_sync_group
-        mine = index[device :: context.num_replicas_in_sync]
-        images = tf.cast(tf.gather(self._images, mine), tf.float32)[..., None]
-        labels = tf.gather(self._labels, mine)
-        if self.recipe.distort:
-            images = distort(images, [self.seed + 2**32 * tf.cast(device, tf.int64), step])
+        images, labels = self._share(images, labels, index, step)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            answers, buffers = self.model.stateless_call(self._unflatten(weights), buffers, images, training=True)
+            answers, buffers = self.model.stateless_call(self._unflatten(weights), buffers, images, training=dropout)
             loss = self.recipe.loss(labels, answers)
             scaled = loss * self.recipe.loss_scale
         gradient = tape.gradient(scaled, weights) / self.recipe.loss_scale
         right = tf.cast(tf.argmax(answers, 1, tf.int32) == labels, tf.float32)
         return gradient, buffers, tf.stack([loss, tf.reduce_mean(right)])
+
+    def _share(self, images: Tensor, labels: Tensor, index: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Give this device's images of a batch, float [n, 28, 28, 1] and distorted if so wanted, and their labels."""
+        context = tf.distribute.get_replica_context()
+        device = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        mine = index[device :: context.num_replicas_in_sync]
+        batch = tf.cast(tf.gather(images, mine), tf.float32)[..., None]
+        if self.recipe.distort:
+            batch = distort(batch, [self.seed + 2**32 * device, step])
+        return batch, tf.gather(labels, mine)

@@ -14,10 +14,12 @@ from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import copy_version
-from training import checkpoint, results, workers
+from training import checkpoint, cluster, results, workers
 from training.job import Job, Progress
 from training.progress import Display
 from training.results import Result
+
+ENSEMBLE = results.MODELS[-1]
 
 
 @dataclass
@@ -54,27 +56,30 @@ def new_run_dir(runs: Path, letter: str) -> Path:
     raise DigitsError(f"{base}: a thousand runs in one second. Pass another --runs folder.")
 
 
-def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
+def train(jobs: list[Job], models: Path, parallel: int, ensemble: int = 0) -> Outcome:
     """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse.
 
-    Of several seeds of a model the best by validation is exported; its row carries the accuracies of all.
+    Of several seeds of a model the best by validation is exported; its row carries the accuracies of all. With
+    `ensemble` the best few of all trainings are exported as one model too.
     """
     outcome = Outcome()
     trained: list[Result] = []
     try:
-        _fit(jobs, parallel, outcome, trained)
+        tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+        _run(tasks, parallel, outcome, trained)
     except KeyboardInterrupt:
         outcome.interrupted = True
         note(
             f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
             "The same command goes on with the rest"
         )
+    if not cluster.is_chief():
+        note("trained with the other hosts; the first one exports")
+        return outcome
     runs = {job.run_dir.name: job.run_dir for job in jobs}
-    by_model = {row.model: [other for other in trained if other.model == row.model] for row in trained}
-    for rows in by_model.values():
-        chosen = results.of_seeds(rows)
-        results.write(chosen, runs[chosen.run] / "result.json")
-        outcome.finished[runs[chosen.run]] = chosen
+    if ensemble and len(trained) > 1 and not outcome.interrupted:
+        _join(results.ranked(trained)[:ensemble], runs, jobs[0], outcome, trained)
+    _choose_seeds(trained, runs, outcome)
     _publish(models, parallel, jobs[0].data, outcome)
     for row in trained:
         if row.model in outcome.published:
@@ -82,8 +87,26 @@ def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
     return outcome
 
 
-def _fit(jobs: list[Job], parallel: int, outcome: Outcome, trained: list[Result]) -> None:
-    tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+def _join(members: list[Result], runs: dict[str, Path], job: Job, outcome: Outcome, trained: list[Result]) -> None:
+    """Make one more run of the best ones."""
+    run_dirs = [runs[row.run] for row in members]
+    run_dir = new_run_dir(run_dirs[0].parent, ENSEMBLE)
+    runs[run_dir.name] = run_dir
+    task = partial(_join_task, run_dirs, run_dir, job.data)
+    _run([(ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
+
+
+def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome) -> None:
+    """Let the best seed of each model stand for it."""
+    for model in dict.fromkeys(row.model for row in trained):
+        chosen = results.of_seeds([row for row in trained if row.model == model])
+        results.write(chosen, runs[chosen.run] / "result.json")
+        outcome.finished[runs[chosen.run]] = chosen
+
+
+def _run(
+    tasks: Iterable[tuple[str, workers.Task, Path]], parallel: int, outcome: Outcome, trained: list[Result]
+) -> None:
     with Display() as display:
         for message in workers.run(tasks, parallel):
             if isinstance(message, Progress):
@@ -103,6 +126,12 @@ def _train_task(job: Job, report: workers.Reporter) -> Result:
     from training.train import train
 
     return train(job, report)
+
+
+def _join_task(members: list[Path], run_dir: Path, data: Path | None, _: workers.Reporter) -> Result:
+    from training.ensemble import join
+
+    return join(members, run_dir, data)
 
 
 def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:

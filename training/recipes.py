@@ -30,12 +30,18 @@ class Recipe:
     weight_decay: float = 0.0
     warm_up: float = 0.2
     weight_average: float | None = None
+    dropout_share: float = 1.0
     precision: str = "float32"
 
     @property
     def loss_scale(self) -> float:
         """Give what the loss is multiplied with, so that small gradients do not vanish in float16."""
         return 1024.0 if self.precision == "float16" else 1.0
+
+    @property
+    def dropout_epochs(self) -> int:
+        """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
+        return round(self.dropout_share * self.epochs)
 
     def optimizer(self, steps_per_epoch: int) -> RMSprop | OneCycleAdamW:
         """Make the optimizer for a training of `epochs` epochs."""

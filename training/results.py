@@ -130,7 +130,12 @@ def of_seeds(rows: list[Result]) -> Result:
 
 def best(rows: list[Result]) -> Result:
     """Choose by validation: the most accurate, of equals the one with the lower loss. Never looks at test figures."""
-    return max(rows, key=lambda row: (row.val_accuracy, -row.val_loss))
+    return ranked(rows)[0]
+
+
+def ranked(rows: list[Result]) -> list[Result]:
+    """Sort by validation, the best first."""
+    return sorted(rows, key=lambda row: (-row.val_accuracy, row.val_loss))
 
 
 COLUMNS: dict[str, Callable[[Result], str]] = {
