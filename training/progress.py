@@ -59,7 +59,8 @@ class Display:
 
     def _line(self, progress: Progress) -> str:
         started, first = self.started[progress.name]
-        left = (time.monotonic() - started) / (progress.epoch - first) * (progress.epochs - progress.epoch)
+        done = progress.epoch - first or 1.0  # an epoch of one call
+        left = (time.monotonic() - started) / done * (progress.epochs - progress.epoch)
         return (
             f"epoch {progress.epoch:.0f}/{progress.epochs}  loss {progress.loss:.4f}"
             f"  val accuracy {progress.val_accuracy:.4f}  {left // 60:.0f}:{left % 60:02.0f} left"

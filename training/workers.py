@@ -82,8 +82,6 @@ def _receive(pipe: Connection, running: dict[Connection, tuple[str, Path, BasePr
 def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # On CPUs without AVX-512 TensorFlow leaves oneDNN off, which makes model F's step 2.2 times as long (AVX2, 2.21)
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
