@@ -77,11 +77,11 @@ class Chromium:
         message, _, self.buffer = self.buffer.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path, width, scheme):
-        """Show a file in a window of this width, in a light or dark scheme."""
+    def open(self, path, width, scheme="light", media="screen"):
+        """Show a file in a window of this width, in a light or dark scheme, or as it is printed."""
         self.events.clear()
         self("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
-        self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self("Page.navigate", url=path.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self.read())
@@ -151,6 +151,13 @@ def test_nothing_overlaps_is_cut_or_scrolls_sideways(models, width, scheme, chro
     assert lightest - darkest > 200
 
 
+def test_paper_holds_the_whole_table_on_white_whatever_the_scheme(eight, chromium):
+    chromium.open(eight, 1032, "dark", media="print")  # A4 across, within its margins
+    assert chromium.evaluate(FAULTS) == []
+    assert chromium.evaluate("getComputedStyle(document.querySelector('thead')).display") == "table-header-group"
+    assert chromium.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize(
     ("fault", "found"),
     [
@@ -162,13 +169,13 @@ def test_nothing_overlaps_is_cut_or_scrolls_sideways(models, width, scheme, chro
     ],
 )
 def test_such_faults_would_be_found(fault, found, two, chromium):
-    chromium.open(two, 390, "light")
+    chromium.open(two, 390)
     chromium.evaluate(f"document.head.append(Object.assign(document.createElement('style'), {{innerText: '{fault}'}}))")
     assert any(line.startswith(found) for line in chromium.evaluate(FAULTS))
 
 
 def test_the_page_asks_for_nothing_and_complains_of_nothing(two, chromium):
-    chromium.open(two, 1280, "light")
+    chromium.open(two, 1280)
     requests = [event["params"] for event in chromium.events if event["method"] == "Network.requestWillBeSent"]
     asked = [request["request"]["url"] for request in requests]
     assert asked[0] == two.as_uri()

@@ -148,10 +148,11 @@ def scale_errors(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = sorted(axes.get_ylim())
     axes.set_ylim(min(high * 1.15, 100), low / 1.25)
-    ticks(axes.yaxis, (1, 2, 3, 5), lambda error: f"{100 - error:.6g}")
+    digits = (1, 2, 3, 5) if high > 4 * low else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ticks(axes.yaxis, digits, lambda error: f"{100 - error:.6g}")
 
 
-def ticks(axis: Axis, digits: Sequence[int], text: Callable[[float], str]) -> None:
+def ticks(axis: Axis, digits: Sequence[float], text: Callable[[float], str]) -> None:
     """Mark a logarithmic axis at these digits of each power of ten."""
     axis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-5, 8) for digit in digits]))
     axis.set_minor_locator(NullLocator())
