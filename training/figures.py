@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from training import confusion
 from training.data import Array
@@ -27,6 +27,7 @@ DOTS = 160  # an inch
 OURS, SERVED, PUBLISHED, INK = "#1f6fb4", "#c2410c", "#777777", "#222222"
 SHOWN = 16
 """How many mistakes one picture shows."""
+_COLUMNS, _WIDE, _HIGH = 4, 40, 38  # of that picture: mistakes side by side, and the pixels of each with its words
 _WRONG = LinearSegmentedColormap.from_list("wrong", ["white", "#f7a35c", SERVED])
 
 Evaluation = dict[str, Any]
@@ -111,14 +112,16 @@ def confusions(model: str, matrix: confusion.Matrix) -> Picture:
 def mistakes(model: str, found: list[dict[str, Any]], images: Array) -> Picture:
     """Draw the mistakes of which a model was surest; `images` are the 10,000 that it was not trained on."""
     found = found[:SHOWN]
-    lines = -(-len(found) // 4)
-    figure = Figure(figsize=(WIDTH, 1.1 * lines), layout="constrained")
-    grid = figure.subplots(lines, 4, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, mistake in zip(grid.flat, found, strict=False):
-        axes.imshow(255 - images[mistake["index"]], cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{mistake['digit']} → {mistake['answer']}  {mistake['probability']:.0%}", fontsize=9, pad=3)
+    lines = -(-len(found) // _COLUMNS)
+    sheet = np.full((_HIGH * lines, _WIDE * _COLUMNS), 255, np.uint8)
+    figure = Figure(figsize=(WIDTH, WIDTH * sheet.shape[0] / sheet.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
+    for place, mistake in enumerate(found):
+        top, left = _HIGH * (place // _COLUMNS), _WIDE * (place % _COLUMNS)
+        sheet[top + 9 : top + 37, left + 6 : left + 34] = 255 - images[mistake["index"]]
+        text = f"{mistake['digit']} → {mistake['answer']}  {mistake['probability']:.0%}"
+        axes.text(left + _WIDE / 2, top + 5, text, ha="center", va="center", fontsize=9, color=INK)
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, extent=(0, sheet.shape[1], sheet.shape[0], 0))
     said = "; ".join(f"{row['digit']} read as {row['answer']}, {row['probability']:.1%} sure" for row in found)
     return Picture(f"{model}-mistakes", "Surest mistakes", f"Images that model {model} misread: {said}.", figure)
 
@@ -154,7 +157,7 @@ def scale_errors(axes: Axes) -> None:
 
 def ticks(axis: Axis, digits: Sequence[float], text: Callable[[float], str]) -> None:
     """Mark a logarithmic axis at these digits of each power of ten."""
-    axis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-5, 8) for digit in digits]))
+    axis.set_major_locator(LogLocator(subs=digits, numticks=50))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
