@@ -1,4 +1,4 @@
-"""Commands of `digits` that belong to training: train, results, samples."""
+"""Commands of `digits` that belong to training: train, results, report, samples."""
 
 import os
 from enum import StrEnum
@@ -181,6 +181,22 @@ def _print_table(table: Any, rows: "list[Result]") -> None:
     if not console.is_terminal:
         console.width = 500  # a pipe has no width: whatever the table needs
     console.print(table.to_table(rows, console.width))
+
+
+@app.command(rich_help_panel="Training")
+def report(
+    models: Models = Path("models"),
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
+    data: Data = None,
+) -> None:
+    """Write a page about all models to look at, print or mail: report.html, which holds its pictures, and these as PNG.
+
+    Example: digits report --out report
+    """
+    from training.report import write
+
+    page, *pictures = write(models, out, data)
+    note(f"wrote {page} and {len(pictures)} pictures. next: open {page} in a browser")
 
 
 @app.command(rich_help_panel="Training")
