@@ -116,32 +116,24 @@ def test_a_saved_model_with_our_layers_loads_and_answers_the_same(letter, tmp_pa
     np.testing.assert_array_equal(model(x), loaded(x))
 
 
-@pytest.mark.parametrize("elastic", [0.0, 1.0])
-def test_distortion_moves_every_image_its_own_way_and_the_seed_decides(images, elastic):
+def test_distortion_moves_every_image_its_own_way_and_the_seed_decides(images):
     x = tf.constant(np.repeat(images[:1], 8, 0)[..., None], tf.float32)
     seeds = [tf.constant(seed, tf.int64) for seed in ([1, 2], [1, 2], [1, 3])]
-    first, again, other = (distort(x, (seed[0], seed[1]), elastic).numpy() for seed in seeds)
+    first, again, other = (distort(x, (seed[0], seed[1])).numpy() for seed in seeds)
     np.testing.assert_array_equal(first, again)
     assert len({image.tobytes() for image in (*first, *other)}) == 16
 
 
-@pytest.mark.parametrize("elastic", [0.0, 1.0])
-def test_distortion_keeps_a_digit_in_sight_and_fills_with_paper(elastic):
+def test_distortion_keeps_a_digit_in_sight_and_fills_with_paper():
     blob = np.zeros((200, 28, 28, 1), np.float32)
     blob[:, 12:16, 12:16] = 255
-    distorted = distort(tf.constant(blob), tuple(tf.constant([3, 4], tf.int64)), elastic).numpy()[..., 0]
+    distorted = distort(tf.constant(blob), tuple(tf.constant([3, 4], tf.int64))).numpy()[..., 0]
     mass = distorted.sum(axis=(1, 2))
     centre = (distorted.sum(axis=1) @ np.arange(28)) / mass
-    assert np.all((mass > 0.3 * 16 * 255) & (mass < 2.5 * 16 * 255))
-    assert np.all(np.abs(centre - 13.5) < 2 + 4 * elastic)
+    assert np.all((mass > 0.6 * 16 * 255) & (mass < 1.6 * 16 * 255))
+    assert np.all(np.abs(centre - 13.5) < 2.0)
     assert np.ptp(centre) > 2.0
     assert distorted[:, :3, :3].max() == 0
-
-
-def test_bending_by_almost_nothing_is_the_projection_alone(images):
-    x = tf.constant(images[..., None], tf.float32)
-    seed = tuple(tf.constant([3, 4], tf.int64))
-    np.testing.assert_allclose(distort(x, seed, 1e-6), distort(x, seed), atol=0.05)  # of 255
 
 
 def test_the_notebook_recipe_is_the_notebooks():

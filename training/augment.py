@@ -1,15 +1,9 @@
-"""Random distortion of digits, a whole batch at once inside the graph.
-
-Half a second an epoch on one core for the projection alone, 2.5 s with elastic distortion (AVX2).
-"""
+"""Random distortion of digits, a whole batch at once inside the graph: half a second an epoch on one core."""
 
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-
-from client.contract import IMAGE_SIZE
 
 Tensor = Any
 
@@ -19,19 +13,22 @@ SHEAR = 0.10
 SHIFT = 1.5  # pixels; MNIST centres by mass, so there is little more to learn
 TILT = 0.006  # per pixel: one side of the digit becomes up to 1.2 times as large as the other
 CENTRE = 13.5  # of 28 pixels
-KNOTS = 7  # a side: the independent pushes of an elastic distortion
-REACH = 4.0  # pixels, the standard deviation of a push (Simard et al. 2003 smooth by as much)
 
 
-def distort(images: Tensor, seed: tuple[Tensor, Tensor], elastic: float = 0.0) -> Tensor:
-    """Rotate, scale, shear, shift and tilt each image on its own, as a hand and a page do, and bend it if asked.
+def distort(images: Tensor, seed: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate, scale, shear, shift and tilt each image on its own, as a hand and a page do.
 
-    `images` float [n, 28, 28, 1], `seed` two int64: the same seed gives the same distortion. `elastic` is the standard
-    deviation of the bending in pixels. Bilinear, paper outside.
+    `images` float [n, 28, 28, 1], `seed` two int64: the same seed gives the same distortion. Bilinear, paper outside.
     """
     values = tf.random.stateless_uniform([8, tf.shape(images)[0]], seed, -1.0, 1.0)
-    projections = _projections(values)
-    return _bend(images, projections, elastic, seed) if elastic else _project(images, projections)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=_projections(values),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
 
 
 def _projections(values: Tensor) -> Tensor:
@@ -50,52 +47,3 @@ def _projections(values: Tensor) -> Tensor:
     top = [a + right * p, b + right * q, right * k - CENTRE * (a + b)]
     middle = [d + down * p, e + down * q, down * k - CENTRE * (d + e)]
     return tf.stack([*top, *middle, p, q], axis=1) / k[:, None]
-
-
-def _project(images: Tensor, projections: Tensor) -> Tensor:
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=projections,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-
-
-def _bend(images: Tensor, projections: Tensor, elastic: float, seed: tuple[Tensor, Tensor]) -> Tensor:
-    """Look each pixel up where the projection says, and a smooth random field beside it."""
-    count = tf.shape(images)[0]
-    rows, columns = np.divmod(np.arange(IMAGE_SIZE**2), IMAGE_SIZE)
-    grid = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float32)
-    x, y = tf.matmul(projections[:, :3], grid), tf.matmul(projections[:, 3:6], grid)
-    k = tf.matmul(projections[:, 6:], grid[:2]) + 1.0
-    pushes = tf.random.stateless_normal([2, count, KNOTS, KNOTS], (seed[0], ~seed[1]), stddev=elastic)
-    field = tf.reshape(_SPREAD @ pushes @ _SPREAD.T, [2, count, -1])
-    return _look_up(images, x / k + field[0], y / k + field[1])
-
-
-def _spread() -> Any:
-    """Make the matrix [28, 7] that spreads pushes over pixels, each row of length 1: a field as strong as they are."""
-    distance = np.arange(IMAGE_SIZE)[:, None] - np.linspace(0, IMAGE_SIZE - 1, KNOTS)
-    weights = np.exp(-0.5 * (distance / REACH) ** 2)
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
-
-
-_SPREAD = _spread()
-
-
-def _look_up(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Give the bilinear value of each image at its points, float [n, 784] in pixels."""
-    count, side = tf.shape(images)[0], IMAGE_SIZE + 2
-    paper = tf.pad(images[..., 0], [[0, 0], [1, 2], [1, 2]])
-    # The four neighbours of a point lie side by side, so that one gather of 16 bytes fetches them
-    corners = [paper[:, top : top + side, left : left + side] for top in (0, 1) for left in (0, 1)]
-    x, y = (tf.clip_by_value(value + 1.0, 0.0, side - 0.5) for value in (x, y))
-    left, top = tf.floor(x), tf.floor(y)
-    index = tf.cast(top * side + left, tf.int32) + tf.range(count)[:, None] * side**2
-    found = tf.gather(tf.reshape(tf.stack(corners, axis=-1), [-1, 4]), index)
-    right, down = x - left, y - top
-    weights = [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
-    value = tf.reduce_sum(found * tf.stack(weights, axis=-1), axis=-1)
-    return tf.reshape(value, [count, IMAGE_SIZE, IMAGE_SIZE, 1])

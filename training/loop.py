@@ -148,5 +148,5 @@ class Loop:
         mine = index[device :: context.num_replicas_in_sync]
         batch = tf.cast(tf.gather(images, mine), tf.float32)[..., None]
         if self.recipe.distort:
-            batch = distort(batch, (self.seed + 2**32 * device, step), self.recipe.elastic)
+            batch = distort(batch, (self.seed + 2**32 * device, step))
         return batch, tf.gather(labels, mine)

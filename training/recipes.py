@@ -17,9 +17,9 @@ class Recipe:
     """The resolved settings of one training; saved as config.json beside its weights.
 
     `learning_rate` is the peak where there is a schedule. `patience` is in epochs without a better validation loss;
-    None trains to the end. `distort` turns on augmentation, and with it our optimizer, schedule and averaging;
-    `elastic` bends digits too, by so many pixels. Dropout rests in all but the first `dropout_share` of the epochs: in
-    small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
+    None trains to the end. `distort` turns on augmentation, and with it our optimizer, schedule and averaging.
+    Dropout rests in all but the first `dropout_share` of the epochs: in small models it helps early and harms late
+    (Liu et al. 2023, arXiv 2303.01500).
     """
 
     name: str
@@ -28,7 +28,6 @@ class Recipe:
     learning_rate: float
     patience: int | None = None
     distort: bool = False
-    elastic: float = 0.0
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     warm_up: float = 0.2
