@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
+from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
 from serving.errors import ServingError, truncated
@@ -22,10 +23,13 @@ NOT_OFFERED = {
 def handlers(dataplane: Dataplane) -> list[grpc.GenericRpcHandler]:
     """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names."""
     prediction = {
-        "Predict": _handler(dataplane.predict, PredictRequest),
+        "Predict": _timed_handler(dataplane.predict, PredictRequest),
         "GetModelMetadata": _handler(dataplane.get_model_metadata, GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
-    model = {"GetModelStatus": _handler(dataplane.get_model_status, GetModelStatusRequest)}
+    model = {
+        "GetModelStatus": _handler(dataplane.get_model_status, GetModelStatusRequest),
+        "HandleReloadConfigRequest": _timed_handler(dataplane.reload_config, ReloadConfigRequest),
+    }
     return [
         grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
         grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
@@ -33,11 +37,17 @@ def handlers(dataplane: Dataplane) -> list[grpc.GenericRpcHandler]:
 
 
 def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
+    return _timed_handler(lambda request, seconds_left: answer(request), request_type)
+
+
+def _timed_handler(
+    answer: Callable[[Any, float | None], Any], request_type: type[Any]
+) -> "grpc.RpcMethodHandler[Any, Any]":
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
             context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
         try:
-            return answer(request)
+            return answer(request, context.time_remaining())
         except ServingError as error:
             context.abort(grpc.StatusCode[error.status], truncated(str(error)))
         except Exception as error:  # a fault of ours: the caller learns little, the operator everything
