@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
+    backend: Annotated[
+        Literal["embedded", "tensorflow-serving"],
+        typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
+    ] = "embedded",
     max_in_flight: Annotated[int, typer.Option(min=1, help="Predict requests at a time; the rest are refused.")] = 96,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
@@ -43,6 +47,11 @@ def serve(
 
     Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --config models.config
     """
+    if backend == "tensorflow-serving":
+        from serving.backend import run as run_tensorflow_serving
+
+        run_tensorflow_serving(models, host, port, config, model_name)
+        return
     for package in ("ai_edge_litert", "grpc_health", "grpc_reflection"):
         if find_spec(package) is None:
             raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
