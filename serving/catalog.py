@@ -58,6 +58,7 @@ class Catalog:
             new = [name for name in models if name not in self._models]
             self._configure(models)
             self._asks_source = self._source.outlives_reload
+            self._log(f"a request has set the models: {', '.join(models) or 'none'}")
         waited = [self._servables[name] for name in new]
         _join([self._begin_poll(servable) for servable in waited], patience_seconds)
         _check_served(waited)

@@ -40,8 +40,9 @@ class Model:
     def predict(self, request: PredictRequest, budget: Budget = BOUNDLESS) -> tuple[str, dict[str, Array]]:
         """Give the resolved signature name and the outputs. Raises ServingError."""
         name, signature = signatures.find(self.signatures, request.model_spec.signature_name)
-        inputs = signatures.decode_inputs(signature, request.inputs)
+        given = signatures.decode_inputs(signature, request.inputs)
         outputs = signatures.select_outputs(signature, request.output_filter)
+        inputs = signatures.check_inputs(signature, given)
         budget.check_rows(max((len(array) for array in inputs.values() if array.ndim), default=0))
         budget.check_time()
         return name, self._engine.run(name, inputs, outputs, budget)

@@ -232,6 +232,11 @@ REFUSALS = {
         "INVALID_ARGUMENT",
         WRONG_NAME,
     ),
+    "output filter before types": (
+        predict_request({"images": np.zeros((1, 28, 28), np.float32)}, output_filter=("x",)),
+        "INVALID_ARGUMENT",
+        "output tensor alias not found in signature: x Outputs expected to be in the set {digit,probabilities}.",
+    ),
     "unknown output": (
         predict_request(output_filter=("x",)),
         "INVALID_ARGUMENT",

@@ -263,6 +263,7 @@ def test_a_reload_replaces_the_models(root: Path, serve, wait_until) -> None:
     server = serve(model(root))
     assert failure(server.version, "A")[0] == "NOT_FOUND"
     answer = reload(server, model(root, name="A"))
+    server.wait_for("a request has set the models: A")
     assert (answer.status.error_code, answer.status.error_message) == (0, "")
     assert server.version("A") == 1
     wait_until(lambda: server.states() == [(1, "END", 0)])
