@@ -75,9 +75,10 @@ class Catalog:
     def labelled(self, name: str, label: str) -> int:
         """Give the version that a label stands for. Raises INVALID_ARGUMENT."""
         servable = self._servables.get(name)
-        if servable is None or label not in servable.labels:
+        number = servable.labels.get(label) if servable else None
+        if number is None:
             raise invalid(f"Unrecognized servable version label: {label}")
-        return servable.labels[label]
+        return number
 
     def history(self, name: str) -> list[Version]:
         """Give every version ever met of a model, the newest first; empty for an unknown model."""

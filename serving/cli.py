@@ -42,6 +42,7 @@ def serve(
     max_in_flight: Annotated[int, typer.Option(min=1, help="Predict requests at a time; the rest are refused.")] = 96,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
+    read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,
 ) -> None:
     """Serve the models behind TensorFlow Serving's gRPC API, following what is published, until SIGTERM or Ctrl-C.
 
@@ -67,7 +68,9 @@ def serve(
             drain_seconds=drain_seconds,
             config=config,
             model_name=model_name,
-            limits=Limits(in_flight=max_in_flight, images=max_images, message_mib=max_message_mib),
+            limits=Limits(
+                in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
+            ),
         )
     )
 

@@ -6,6 +6,7 @@ model_servers/get_model_status_impl.cc, model_service_impl.cc.
 
 import math
 import time
+from collections.abc import Callable
 
 from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
 from client.proto.config_pb2 import ReloadConfigRequest, ReloadConfigResponse
@@ -47,10 +48,18 @@ class Dataplane:
 
         After `seconds_left` nobody waits for the answer any more: DEADLINE_EXCEEDED. Past a limit: RESOURCE_EXHAUSTED.
         """
+        return self.predict_read(lambda: request, seconds_left)
+
+    def predict_read(self, read: Callable[[], PredictRequest], seconds_left: float | None = None) -> PredictResponse:
+        """Do as `predict` with a request that is read only if it is let in."""
         until = math.inf if seconds_left is None else time.monotonic() + seconds_left
+        with self._predicts.one():
+            return self._predict(read(), Budget(rows=self._limits.images, until=until))
+
+    def _predict(self, request: PredictRequest, budget: Budget) -> PredictResponse:
         name, version = self._resolve(request)
-        with self._predicts.one(), self._catalog.use(name, version) as (number, model):
-            signature, outputs = model.predict(request, Budget(rows=self._limits.images, until=until))
+        with self._catalog.use(name, version) as (number, model):
+            signature, outputs = model.predict(request, budget)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
         for alias, array in outputs.items():

@@ -12,11 +12,13 @@ from serving.errors import ServingError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that one server takes on: Predict requests in flight, images a request, MiB a message."""
+    """The most that one server takes on: Predict requests in flight, images a request, MiB a message, and the seconds
+    that a message may take to come in."""
 
     in_flight: int = 96
     images: int = 32_768
     message_mib: int = 64
+    read_seconds: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Admission:
         with self._lock:
             if self._in_flight >= self._most:
                 raise ServingError(
-                    "RESOURCE_EXHAUSTED", f"{self._most} requests are in flight, as many as this server takes at a time"
+                    "RESOURCE_EXHAUSTED", f"{self._most} in flight already, as many as this server takes at a time"
                 )
             self._in_flight += 1
         try:

@@ -142,7 +142,7 @@ def _bound(settings: Settings, dataplane: Dataplane, status: Health) -> Iterator
     threads = settings.limits.in_flight + SPARE_THREADS
     server = grpc.server(
         futures.ThreadPoolExecutor(threads, "grpc"),
-        handlers=handlers(dataplane),
+        handlers=handlers(dataplane, settings.limits.read_seconds),
         maximum_concurrent_rpcs=threads,  # nothing waits for a thread
         options=[
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server that takes half the calls

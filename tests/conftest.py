@@ -28,7 +28,7 @@ from client.tensors import pack_content
 from serving import versions
 
 DIGITS = str(Path(sys.executable).with_name("digits"))
-TIMEOUT = 30
+TIMEOUT = 60
 METHODS = {"Predict": PredictResponse, "GetModelStatus": GetModelStatusResponse}
 
 
@@ -107,7 +107,7 @@ class Server:
     def __init__(self, command: list[str], **options) -> None:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
         self.lines: list[str] = []
-        self._endless: list[grpc.Future] = []
+        self.endless: list[grpc.Future] = []
         self._printed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -168,7 +168,7 @@ class Server:
             yield from ()
 
         method = self.channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
-        self._endless.append(method.future(never()))  # unreferenced it would be cancelled
+        self.endless.append(method.future(never()))  # unreferenced it would be cancelled
         if reached:
             self.version()  # a later call on the same connection is answered: the endless one has reached the server
         return leave

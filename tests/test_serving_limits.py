@@ -48,7 +48,7 @@ def test_one_request_more_than_may_be_in_flight_is_refused(root: Path, start) ->
     outcomes = [call.exception() for call in calls]
     refused = [error for error in outcomes if error]
     assert {(error.code().name, error.details()) for error in refused} == {
-        ("RESOURCE_EXHAUSTED", "2 requests are in flight, as many as this server takes at a time")
+        ("RESOURCE_EXHAUSTED", "2 in flight already, as many as this server takes at a time")
     }
     assert 0 < len(refused) < 8
     assert server.version() == 1
@@ -62,15 +62,33 @@ def test_status_and_health_answer_while_no_predict_is_let_in(root: Path, start) 
     assert len(busy.result().outputs["digit"].int64_val) == 30_000
 
 
-def test_calls_without_message_use_up_the_threads_and_the_next_is_refused(root: Path, start, wait_until) -> None:
-    server = start(root, "--max-in-flight", "1")  # and eight threads to spare
-    leave = [server.endless_call() for _ in range(8)]
-    leave.append(server.endless_call(reached=False))
+def test_a_request_one_too_many_is_refused_before_its_message_comes(root: Path, start, wait_until) -> None:
+    server = start(root, "--max-in-flight", "1")
+    leave = server.endless_call(reached=False)
     wait_until(lambda: server.predict().exception())
-    assert failure(server.predict()) == ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
-    for event in leave:
-        event.set()
+    for call in (server.predict(), server.predict(5_000)):
+        assert failure(call) == (
+            "RESOURCE_EXHAUSTED",
+            "1 in flight already, as many as this server takes at a time",
+        )
+    assert server.healthy()
+    leave.set()
     wait_until(lambda: not server.predict().exception())
+
+
+def test_a_call_whose_message_does_not_come_is_ended(root: Path, start, wait_until) -> None:
+    server = start(root, "--max-in-flight", "1", "--read-seconds", "0.3")
+    leave = server.endless_call(reached=False)
+    assert failure(server.endless[0])[0] == "CANCELLED"
+    wait_until(lambda: not server.predict().exception())
+    leave.set()
+    assert [line for line in server.lines if "Traceback" in line] == []
+
+
+def test_a_call_without_message_is_invalid(root: Path, start) -> None:
+    server = start(root)
+    call = server.channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
+    assert failure(call) == ("INVALID_ARGUMENT", "The call holds no message.")
 
 
 def test_admission_lets_in_again_who_left_by_an_error() -> None:
