@@ -16,8 +16,13 @@ ENTRY = 'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflo
 
 def write(path: Path, root: Path, *names: str) -> Path:
     entries = "".join(ENTRY.format(name=name, path=root / name) for name in names)
+    return put(path, f"model_config_list {{ {entries} }}")
+
+
+def put(path: Path, text: str) -> Path:
+    """Write a file so that nobody reads the half of it."""
     written = path.with_suffix(".new")
-    written.write_text(f"model_config_list {{ {entries} }}")
+    written.write_text(text)
     return written.replace(path)
 
 
@@ -43,7 +48,7 @@ def test_a_changed_file_is_followed(root: Path, start, file: Path) -> None:
 
 def test_a_file_that_becomes_wrong_costs_one_line_and_changes_nothing(root: Path, start, file: Path) -> None:
     server = start(root, "--config", file)
-    file.write_text("model_config_list { config { nmae: 'x' } }")
+    put(file, "model_config_list { config { nmae: 'x' } }")
     line = server.wait_for("error: ")
     assert server.version() == 1
     write(file, root, "A")
