@@ -44,8 +44,9 @@ CMD ["train"]
 
 # The official server with our configuration and the promoted model baked in: needs models/digits from `digits train`.
 FROM tensorflow/serving:2.20.0 AS tensorflow-serving
-COPY serving/tensorflow_serving/models.config /config/models.config
+COPY serving/tensorflow_serving/*.config /config/
 COPY models/digits /models/digits
 EXPOSE 8500 8501
-# By default the server refuses more than four requests in flight per CPU; the last of repeated flags wins
-CMD ["--model_config_file=/config/models.config", "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true"]
+# The flags of serving/tensorflow_serving/flags.txt, which says why; the last of repeated flags wins
+CMD ["--model_config_file=/config/models.config", "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true", \
+     "--load_retry_interval_micros=1000000", "--monitoring_config_file=/config/monitoring.config"]

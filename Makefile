@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml requirements.txt
 	touch $@
 
 proto: $(INSTALLED)  ## regenerate the messages
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto client/proto/config.proto
 
 readme: $(INSTALLED)  ## put docs/results.json into README.md's table
 	$(BIN)/python -m docs.readme

@@ -1,10 +1,15 @@
 """What the server answers, free of any protocol: gRPC (and REST) only translate.
 
 Texts and their order are TensorFlow Serving's: servables/tensorflow/predict_impl.cc, get_model_metadata_impl.cc and
-model_servers/get_model_status_impl.cc.
+model_servers/get_model_status_impl.cc, model_service_impl.cc.
 """
 
+import math
+import time
+from collections.abc import Callable
+
 from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
+from client.proto.config_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from client.proto.serving_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -20,22 +25,41 @@ from client.proto.serving_pb2 import (
 from client.tensors import pack_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
+from serving.limits import Admission, Budget, Limits
 from serving.servable import Version
 
 SIGNATURE_DEF = "signature_def"
+RELOAD_SECONDS = 30.0
+MOST_RELOADS = 4
+"""Each may wait for its models, and holds a thread meanwhile."""
+DEFAULT_LIMITS = Limits()
 
 
 class Dataplane:
     """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, limits: Limits = DEFAULT_LIMITS) -> None:
         self._catalog = catalog
+        self._limits = limits
+        self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
 
-    def predict(self, request: PredictRequest) -> PredictResponse:
-        """Run a signature of a model; the answer's spec tells the version and signature that were used."""
-        name, version = _resolve(request)
+    def predict(self, request: PredictRequest, seconds_left: float | None = None) -> PredictResponse:
+        """Run a signature of a model; the answer's spec tells the version and signature that were used.
+
+        After `seconds_left` nobody waits for the answer any more: DEADLINE_EXCEEDED. Past a limit: RESOURCE_EXHAUSTED.
+        """
+        return self.predict_read(lambda: request, seconds_left)
+
+    def predict_read(self, read: Callable[[], PredictRequest], seconds_left: float | None = None) -> PredictResponse:
+        """Do as `predict` with a request that is read only if it is let in."""
+        until = math.inf if seconds_left is None else time.monotonic() + seconds_left
+        with self._predicts.one():
+            return self._predict(read(), Budget(rows=self._limits.images, until=until))
+
+    def _predict(self, request: PredictRequest, budget: Budget) -> PredictResponse:
+        name, version = self._resolve(request)
         with self._catalog.use(name, version) as (number, model):
-            signature, outputs = model.predict(request)
+            signature, outputs = model.predict(request, budget)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
         for alias, array in outputs.items():
@@ -46,7 +70,7 @@ class Dataplane:
         """Give all signatures of a model as they are in its saved_model.pb."""
         _require_spec(request)
         _check_fields(list(request.metadata_field))
-        name, version = _resolve(request)
+        name, version = self._resolve(request)
         with self._catalog.use(name, version) as (number, model):
             signatures = SignatureDefMap(signature_def=model.signatures)
         response = GetModelMetadataResponse(model_spec=ModelSpec(name=name))
@@ -67,19 +91,33 @@ class Dataplane:
             raise ServingError("NOT_FOUND", f"Could not find {what} of model {spec.name}")
         return GetModelStatusResponse(model_version_status=[_status(version) for version in met])
 
+    def reload_config(self, request: ReloadConfigRequest, seconds_left: float | None = None) -> ReloadConfigResponse:
+        """Serve the models of a request and no others, and wait for the new ones, at most 30 seconds.
+
+        TensorFlow Serving waits without end, and a bad model holds up every later reload (serving#2189).
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        patience = RELOAD_SECONDS if seconds_left is None else min(seconds_left * 0.9, RELOAD_SECONDS)
+        with self._reloads.one():
+            self._catalog.reload(request.config.model_config_list.config, patience)
+        return ReloadConfigResponse(status=StatusProto())
+
+    def _resolve(self, request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
+        """Give the model's name and the version that is asked for, None for the newest."""
+        _require_spec(request)
+        spec = request.model_spec
+        if spec.name and spec.WhichOneof("version_choice") == "version_label":
+            return spec.name, self._catalog.labelled(spec.name, spec.version_label)
+        return spec.name, spec.version.value if spec.HasField("version") else None
+
 
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
-
-
-def _resolve(request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
-    """Give the model's name and the version that is asked for, None for the newest."""
-    _require_spec(request)
-    spec = request.model_spec
-    if spec.name and spec.WhichOneof("version_choice") == "version_label":
-        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-    return spec.name, spec.version.value if spec.HasField("version") else None
 
 
 def _check_fields(fields: list[str]) -> None:

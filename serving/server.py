@@ -18,26 +18,37 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from client.console import note
 from client.contract import MODEL, MODEL_SERVICE, PREDICTION_SERVICE
 from client.errors import DigitsError
-from serving import versions
+from serving import reflection, versions
 from serving.catalog import Catalog
-from serving.dataplane import Dataplane
+from serving.dataplane import DEFAULT_LIMITS, Dataplane
+from serving.engine import own_stderr
 from serving.grpc_api import handlers
+from serving.limits import Limits
+from serving.sources import Complaints, ConfigFile, ModelRoot
 
-THREADS = 8
-"""Enough to keep the engine busy, few enough not to fight over Python's lock."""
+SPARE_THREADS = 8
+"""Beside one for each Predict in flight: for status, health, and saying no."""
+FIRST_LOAD_SECONDS = 30.0
+"""How long the start waits for models; the ports then open all the same, and the slow ones follow."""
 HEALTH_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
 """What grpc.health.v1 can be asked for; TensorFlow Serving uses the short names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to serve: the model root, where to listen (port 0: any free one), and times in seconds."""
+    """How to serve: the model root, where to listen (port 0: any free one), times in seconds, and limits.
+
+    With a `config` its models are served instead of those under the root; with a `model_name` only that one is.
+    """
 
     models: Path
     host: str
     port: int
     poll_seconds: float
     drain_seconds: float
+    config: Path | None = None
+    model_name: str | None = None
+    limits: Limits = DEFAULT_LIMITS
 
 
 class Health(health.HealthServicer):
@@ -74,14 +85,14 @@ class Health(health.HealthServicer):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight; a second signal leaves at once.
 
-    Raises DigitsError when the folder cannot be read or the address cannot be used.
+    Raises DigitsError when the folder or configuration cannot be read or the address cannot be used.
     """
+    own_stderr()
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     _on_signal(signals.put)
-    _check_readable(settings.models)
-    catalog, status = Catalog(settings.models, note), Health()
-    with _bound(settings, Dataplane(catalog), status) as (server, port):
-        _poll(catalog, status)
+    catalog, status = _catalog(settings), Health()
+    with _bound(settings, Dataplane(catalog, settings.limits), status) as (server, port):
+        _poll(catalog, status, FIRST_LOAD_SECONDS)
         server.start()
         _announce(settings, catalog, port)
         while not _stopped(signals, settings.poll_seconds):
@@ -105,6 +116,14 @@ def _stopped(signals: "queue.SimpleQueue[int]", wait_seconds: float) -> bool:
     return True
 
 
+def _catalog(settings: Settings) -> Catalog:
+    complaints = Complaints(note)
+    if settings.config:
+        return Catalog(ConfigFile(settings.config, complaints), complaints, note)
+    _check_readable(settings.models)
+    return Catalog(ModelRoot(settings.models, complaints, settings.model_name), complaints, note)
+
+
 def _check_readable(models: Path) -> None:
     try:
         os.scandir(models).close()
@@ -120,16 +139,19 @@ def _check_readable(models: Path) -> None:
 @contextmanager
 def _bound(settings: Settings, dataplane: Dataplane, status: Health) -> Iterator[tuple[grpc.Server, int]]:
     """Make a server that listens but does not answer yet; yields it with its port."""
+    threads = settings.limits.in_flight + SPARE_THREADS
     server = grpc.server(
-        futures.ThreadPoolExecutor(THREADS, "grpc"),
-        handlers=handlers(dataplane),
+        futures.ThreadPoolExecutor(threads, "grpc"),
+        handlers=handlers(dataplane, settings.limits.read_seconds),
+        maximum_concurrent_rpcs=threads,  # nothing waits for a thread
         options=[
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server that takes half the calls
-            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_receive_message_length", settings.limits.message_mib << 20),
             ("grpc.max_send_message_length", -1),
         ],
     )
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    reflection.enable(server)
     address = _address(settings.host, settings.port)
     try:
         port = server.add_insecure_port(address)
@@ -148,16 +170,21 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _poll(catalog: Catalog, status: Health) -> None:
-    catalog.poll()
+def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:
+    catalog.poll(patience_seconds)
     status.update(serving=bool(catalog.served()))
 
 
 def _announce(settings: Settings, catalog: Catalog, port: int) -> None:
     note(f"listening on {_address(settings.host, port)} (gRPC)")
     served = catalog.served()
-    if MODEL not in served:
+    if settings.config and not served:
+        note(f"no model of {settings.config} is available yet: it is looked for every {settings.poll_seconds:g} s")
+        return
+    if not settings.config and MODEL not in served:
         note(_what_to_do(settings.models, sorted(served)))
+        return
+    if MODEL not in served:
         return
     everywhere = settings.host in ("0.0.0.0", "::")
     address = _address("127.0.0.1" if everywhere else settings.host, port)
