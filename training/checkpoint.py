@@ -21,7 +21,7 @@ from training.job import Job
 
 FILE = "checkpoint.npz"
 CONFIG = "config.json"
-_LOCK, _MARKER, _HISTORY = "lock", "concluded", "history"
+_LOCK, _MARKER, _ABOUT = "lock", "concluded", "about"
 
 Arrays = dict[str, Any]
 Row = dict[str, float]
@@ -29,10 +29,11 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The arrays of a training's state, and a row of figures for each epoch that is behind it."""
+    """The arrays of a training's state, a row of figures for each epoch that is behind it, and how it trains."""
 
     arrays: Arrays
     history: list[Row]
+    recipe: dict[str, Any]
 
 
 def save(run_dir: Path, checkpoint: Checkpoint) -> None:
@@ -40,7 +41,8 @@ def save(run_dir: Path, checkpoint: Checkpoint) -> None:
     partial = run_dir / f".{FILE}"
     try:
         with partial.open("wb") as file:
-            arrays: Arrays = {_HISTORY: np.array(json.dumps(checkpoint.history)), **checkpoint.arrays}
+            about = {"history": checkpoint.history, "recipe": checkpoint.recipe}
+            arrays: Arrays = {_ABOUT: np.array(json.dumps(about)), **checkpoint.arrays}
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
@@ -61,8 +63,8 @@ def load(run_dir: Path) -> Checkpoint | None:
     try:
         with np.load(path) as file:  # checks each array's CRC
             arrays = {name: file[name] for name in file.files}
-        return Checkpoint(arrays, json.loads(str(arrays.pop(_HISTORY))))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return Checkpoint(arrays, **json.loads(str(arrays.pop(_ABOUT))))
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
 
 

@@ -1,6 +1,7 @@
 """From epoch to epoch: fit, validate, save a checkpoint, tell Keras' callbacks, and stop in time."""
 
 import csv
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def fit(loop: Loop, validation: tuple[Array, Array], run_dir: Path, callbacks: l
         run.history.append({**row, "seconds": round(time.monotonic() - started, 3)})
         if loop.recipe.patience and run.best_epoch == epoch:
             run.best = run.state
-        _save(run, run_dir)
+        _save(run, loop, run_dir)
         listeners.on_epoch_end(epoch, row)
         report(epoch + 1, run.history[-1], "")
     loop.show(run.best or run.state)
@@ -89,18 +90,18 @@ def _resume(loop: Loop, run_dir: Path) -> tuple[Fit, str]:
         return Fit(fresh, {}, []), f"{error}: starting over"
     if saved is None:
         return Fit(fresh, {}, []), ""
+    if saved.recipe != dataclasses.asdict(loop.recipe):
+        return Fit(fresh, {}, []), f"{run_dir / checkpoint.FILE} is of another recipe: starting over"
     arrays = {name: tf.constant(array) for name, array in saved.arrays.items()}
-    if {name: arrays[name].shape for name in fresh if name in arrays} != {n: v.shape for n, v in fresh.items()}:
-        return Fit(fresh, {}, []), f"{run_dir / checkpoint.FILE} is of another model: starting over"
     best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}
     state = {name: arrays[name] for name in fresh}
     return Fit(state, best, saved.history), f"going on after epoch {len(saved.history)}"
 
 
-def _save(run: Fit, run_dir: Path) -> None:
+def _save(run: Fit, loop: Loop, run_dir: Path) -> None:
     arrays = {name: value.numpy() for name, value in run.state.items()}
     arrays.update({BEST + name: value.numpy() for name, value in run.best.items()})
-    checkpoint.save(run_dir, checkpoint.Checkpoint(arrays, run.history))
+    checkpoint.save(run_dir, checkpoint.Checkpoint(arrays, run.history, dataclasses.asdict(loop.recipe)))
     with (run_dir / "epochs.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *run.history[0]])
         writer.writeheader()
