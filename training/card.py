@@ -29,7 +29,7 @@ hands of other schools were not tested. Probabilities are not calibrated: see ho
 **Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then `digits classify photo.jpg`.
 
 **Data** MNIST: {own.images:,} training images; chosen by the first 5,000 test images, reported on the last 5,000.
-**Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.seconds:.0f} s.
+**Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
 **Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
 **Hardware** {own.device}. **Software** {packages}.

@@ -41,6 +41,7 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
         images=max(row.images for row in rows),
         epochs=sum(row.epochs for row in rows),
         seconds=round(sum(row.seconds for row in rows), 1),
+        core_seconds=round(sum(row.core_seconds for row in rows), 1),
         recipe=rows[0].recipe,
         seed=rows[0].seed,
         device=rows[0].device,

@@ -58,14 +58,15 @@ def fit(loop: Loop, validation: tuple[Array, Array], run_dir: Path, callbacks: l
     listeners.on_train_begin()
     while not _finished(run, loop):
         epoch = len(run.history)
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.process_time()
         listeners.on_epoch_begin(epoch)
         run.state, loss, accuracy = loop.epoch(run.state, epoch, report_step)
         loop.show(run.state)
         val_loss, val_accuracy = score(evaluator.probabilities(validation[0]), validation[1])
         row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
         row["learning_rate"] = loop.rate(epoch)
-        run.history.append({**row, "seconds": round(time.monotonic() - started, 3)})
+        took = {"seconds": time.monotonic() - started, "core_seconds": time.process_time() - cpu_started}
+        run.history.append({**row, **{name: round(value, 3) for name, value in took.items()}})
         if loop.recipe.patience and run.best_epoch == epoch:
             run.best = run.state
         _save(run, loop, run_dir)

@@ -83,7 +83,7 @@ def _title(row: Result) -> str:
 
 def _text(one: Trained) -> str:
     row = one.result
-    made = f"{row.images:,} images, {row.epochs} epochs, {row.seconds:.0f} s on {row.device}."
+    made = f"{row.images:,} images, {row.epochs} epochs, {row.core_seconds:.0f} core seconds on {row.device}."
     if not one.evaluation:
         return f"{made} This version was exported without its evaluation; pictures need: digits train {row.model}"
     return f"{made} Confused most often: {confusion.named(one.evaluation['confusion'], 3)}."

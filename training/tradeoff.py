@@ -30,11 +30,11 @@ def against_parameters(rows: list[Result]) -> Picture:
 
 
 def against_time(rows: list[Result]) -> Picture:
-    """Draw test accuracy against the time of the training."""
-    figure, axes = blank("training time, s", "test accuracy, %")
-    _label(axes, _points(axes, [(max(row.seconds, 0.1), row) for row in rows]))
+    """Draw test accuracy against the processor's time for the training."""
+    figure, axes = blank("training time on one core, s", "test accuracy, %")
+    _label(axes, _points(axes, [(max(row.core_seconds, 0.1), row) for row in rows]))
     _legend(axes, rows, published=False)
-    said = "; ".join(f"{_said(row)} in {row.seconds:.0f} s" for row in rows)
+    said = "; ".join(f"{_said(row)} in {row.core_seconds:.0f} s" for row in rows)
     return Picture("time", "Accuracy against training time", f"Test accuracy against training time: {said}.", figure)
 
 

@@ -48,11 +48,11 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     mnist = mnist.limit(job.limit)
 
     # --- model --------------------------------------------------------------------------------------------------------
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), time.process_time()
     with strategy.scope():
         model = build(architecture, recipe)
     loop = Loop(model, recipe, mnist.x_train, mnist.y_train, job.seed, strategy)
-    set_up_seconds = time.monotonic() - started
+    set_up: dict[str, Any] = {"seconds": time.monotonic() - started, "core_seconds": time.process_time() - cpu_started}
 
     # --- fit ----------------------------------------------------------------------------------------------------------
     def tell(epoch: float, row: checkpoint.Row | None, remark: str) -> None:
@@ -79,7 +79,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
         parameters=model.count_params(),
         images=len(mnist.x_train),
         epochs=len(history),
-        seconds=round(set_up_seconds + sum(row["seconds"] for row in history), 1),
+        **{name: round(value + sum(row[name] for row in history), 1) for name, value in set_up.items()},
         recipe=recipe.name,
         seed=job.seed,
         device=device,
