@@ -43,7 +43,7 @@ class Recipe:
     @property
     def dropout_epochs(self) -> int:
         """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
-        return round(self.dropout_share * self.epochs)
+        return max(1, round(self.dropout_share * self.epochs))
 
     def optimizer(self, steps_per_epoch: int) -> RMSprop | OneCycleAdamW:
         """Make the optimizer for a training of `epochs` epochs."""
