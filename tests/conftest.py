@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +61,55 @@ def mnist_test() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([mnist.x_val, mnist.x_test]), np.concatenate([mnist.y_val, mnist.y_test])
 
 
-@pytest.fixture(scope="session")
-def served(model_root: Path) -> Iterator[str]:
-    """The address of an embedded server on the trained models."""
-    command = [DIGITS, "serve", "--models", str(model_root), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        lines = []
-        for line in server.stderr:
-            lines.append(line)
-            if found := re.search(r"127\.0\.0\.1:\d+", line):
-                yield found[0]
+class Launched:
+    """An embedded server that serves `digits`: its addresses by protocol, its process, and the lines that it prints."""
+
+    def __init__(self, models: Path, *options: str | Path) -> None:
+        command = [DIGITS, "serve", "--models", models, "--port", "0", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.lines: list[str] = []
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if "try it: " in line:
                 break
-        else:
-            pytest.fail(f"no address in what the server printed: {lines}")
-        server.terminate()
+        found = re.findall(r"listening on (127\.0\.0\.1:\d+) \((\w+)", "\n".join(self.lines))
+        assert found, self.lines
+        self.endpoints = {protocol: address for address, protocol in found}
+
+    def stop(self) -> int:
+        """End it with SIGTERM, take in its last lines, and give its exit code."""
+        assert self.process.stderr is not None
+        self.process.terminate()
+        self.lines += self.process.stderr.read().splitlines()
+        self.process.stderr.close()
+        return self.process.wait()
+
+
+@pytest.fixture
+def launch(model_root: Path) -> Iterator[Callable[..., Launched]]:
+    """Start servers on the trained models, with options; those that still run are ended after the test."""
+    launched: list[Launched] = []
+
+    def launch(*options: str | Path, models: Path = model_root) -> Launched:
+        launched.append(Launched(models, *options))
+        return launched[-1]
+
+    yield launch
+    for server in launched:
+        if not server.process.stderr.closed:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
+    """The addresses of an embedded server on the trained models: `gRPC` and `REST`."""
+    server = Launched(model_root)
+    yield server.endpoints
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def served(endpoints: dict[str, str]) -> str:
+    """The gRPC address of the embedded server."""
+    return endpoints["gRPC"]
