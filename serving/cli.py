@@ -10,11 +10,12 @@ import typer
 
 from client.console import note
 from client.contract import GRPC_PORT, MODEL, REST_PORT
-from client.errors import DigitsError
+from client.errors import DigitsError, UsageError
 from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
     from serving.releases import Release
+    from serving.tls import Certificates
 
 app = typer.Typer()
 
@@ -34,6 +35,9 @@ def serve(
     rest_timeout_seconds: Annotated[float, typer.Option(min=0.001, help="Longest wait for a REST answer.")] = 30.0,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
     log_level: Annotated[Level, typer.Option(help="debug: a line for each request.")] = Level.INFO,
     log_format: Annotated[Format, typer.Option(help="json: an object a line, for machines.")] = Format.TEXT,
 ) -> None:
@@ -46,6 +50,7 @@ def serve(
             raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
     from serving.server import Settings, run
 
+    log = Log(log_level, log_format)
     if rest_port is None:
         rest_port = REST_PORT if port else 0
     run(
@@ -57,9 +62,20 @@ def serve(
             rest_timeout_seconds=rest_timeout_seconds,
             poll_seconds=poll_seconds,
             drain_seconds=drain_seconds,
-            log=Log(log_level, log_format),
+            certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
+            log=log,
         )
     )
+
+
+def _certificates(cert: Path | None, key: Path | None, client_ca: Path | None, log: Log) -> "Certificates | None":
+    if cert and key:
+        from serving.tls import Certificates
+
+        return Certificates(cert, key, client_ca, log)
+    if cert or key or client_ca:
+        raise UsageError("TLS needs a certificate and its key: give both --tls-cert and --tls-key")
+    return None
 
 
 @app.command("versions", rich_help_panel="Serving")

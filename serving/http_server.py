@@ -1,6 +1,7 @@
 """Uvicorn on a thread of its own: an ASGI application over HTTP/1.1, beside the gRPC server in the same process."""
 
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ IDLE_SECONDS = 75
 class HttpServer:
     """Has the address at once, answers between `start` and `stop`. Raises OSError when the address cannot be used."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        self._app = app
+    def __init__(self, app: Any, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        self._app, self._context = app, context
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
@@ -30,6 +31,7 @@ class HttpServer:
         """Listen, and answer."""
         from uvicorn import Config, Server
 
+        context = self._context
         config = Config(
             self._app,
             loop="asyncio",
@@ -43,6 +45,7 @@ class HttpServer:
             server_header=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=IDLE_SECONDS,
+            ssl_context_factory=(lambda config, default: context) if context else None,
         )
         self._server = Server(config)
         self._socket.listen()

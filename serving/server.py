@@ -25,6 +25,7 @@ from serving.http_server import HttpServer
 from serving.logs import Log
 from serving.monitor import Monitor
 from serving.rest_api import RestApi
+from serving.tls import Certificates, exposure
 
 THREADS = 8
 """Enough to keep the engine busy, few enough not to fight over Python's lock."""
@@ -43,6 +44,7 @@ class Settings:
     rest_timeout_seconds: float
     poll_seconds: float
     drain_seconds: float
+    certificates: Certificates | None
     log: Log
 
 
@@ -147,7 +149,10 @@ def _bound(
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     address = _address(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(address)
+        if settings.certificates:
+            port = server.add_secure_port(address, settings.certificates.for_grpc())
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError:
         raise _cannot_listen(address, "--port") from None
     try:
@@ -162,8 +167,10 @@ def _rest(settings: Settings, dataplane: Dataplane, monitor: Monitor) -> Iterato
     if settings.rest_port is None:
         yield None
         return
+    api = RestApi(dataplane, monitor, settings.rest_timeout_seconds)
+    context = settings.certificates.for_http() if settings.certificates else None
     try:
-        rest = HttpServer(RestApi(dataplane, monitor, settings.rest_timeout_seconds), settings.host, settings.rest_port)
+        rest = HttpServer(api, settings.host, settings.rest_port, context)
     except OSError:
         raise _cannot_listen(_address(settings.host, settings.rest_port), "--rest-port") from None
     try:
@@ -189,17 +196,20 @@ def _poll(catalog: Catalog, status: Health) -> None:
 
 
 def _announce(settings: Settings, catalog: Catalog, port: int, rest_port: int | None) -> None:
-    note = settings.log
-    note(f"listening on {_address(settings.host, port)} (gRPC)")
-    if rest_port is not None:
-        note(f"listening on {_address(settings.host, rest_port)} (REST)")
+    tls = settings.certificates and (" over mutual TLS" if settings.certificates.mutual else " over TLS")
+    for protocol, number in (("gRPC", port), ("REST", rest_port)):
+        if number is not None:
+            settings.log(f"listening on {_address(settings.host, number)} ({protocol}{tls or ''})")
+    if warning := exposure(settings.host, settings.certificates):
+        settings.log(warning)
     served = catalog.served()
     if MODEL not in served:
-        note(_what_to_do(settings.models, sorted(served)))
+        settings.log(_what_to_do(settings.models, sorted(served)))
         return
     everywhere = settings.host in ("0.0.0.0", "::")
     address = _address("127.0.0.1" if everywhere else settings.host, port)
-    note(f"try it: digits samples samples && digits classify samples/*.png --server {address}")
+    trust = " --tls-ca CA.pem" if tls else ""
+    settings.log(f"try it: digits samples samples && digits classify samples/*.png --server {address}{trust}")
 
 
 def _what_to_do(models: Path, served: list[str]) -> str:

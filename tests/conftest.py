@@ -73,7 +73,7 @@ class Launched:
             self.lines.append(line.rstrip("\n"))
             if "try it: " in line:
                 break
-        found = re.findall(r"listening on (127\.0\.0\.1:\d+) \((\w+)", "\n".join(self.lines))
+        found = re.findall(r"listening on ([\d.]+:\d+) \((\w+)", "\n".join(self.lines))
         assert found, self.lines
         self.endpoints = {protocol: address for address, protocol in found}
 
