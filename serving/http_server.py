@@ -19,7 +19,9 @@ class HttpServer:
 
     def __init__(self, app: Any, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._app, self._context = app, context
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # With the protocol named, asyncio turns Nagle's delay off; without, each answer takes 40 ms.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         )  # a restart need not wait for old connections

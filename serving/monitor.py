@@ -60,16 +60,20 @@ class Monitor:
             except ServingError as error:
                 status = error.status
                 raise
-            except Exception as error:  # a fault of ours: the caller learns little, the operator everything
+            except Exception as error:
                 status = "INTERNAL"
-                self._log(f"error: {traceback.format_exc()}")
-                raise ServingError(status, f"Fault in the server: {type(error).__name__}. See its log.") from None
+                raise self.fault(error) from None
             finally:
                 self._in_flight.add(-1, entrypoint)
                 self._record(entrypoint, method, request, response, status, time.perf_counter() - start)
             return response
 
         return watch
+
+    def fault(self, error: Exception) -> ServingError:
+        """Make the answer to a fault of ours: the caller learns little, the operator everything."""
+        self._log(f"error: {''.join(traceback.format_exception(error))}")
+        return ServingError("INTERNAL", f"Fault in the server: {type(error).__name__}. See its log.")
 
     def _record(self, entrypoint: str, method: str, request: Any, response: Any, status: str, seconds: float) -> None:
         if isinstance(request, PredictRequest):

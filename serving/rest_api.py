@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -80,6 +81,8 @@ class RestApi:
             answer = _refusal(ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification"))
         except ServingError as error:
             answer = _refusal(error)
+        except Exception as error:
+            answer = _refusal(self._monitor.fault(error))
         headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
@@ -98,13 +101,14 @@ class RestApi:
         route = _ROUTES[method].fullmatch(path) if method in _ROUTES else None
         if not route:
             raise invalid(f"Malformed request: {method} {path}")
-        if int(route["version"] or 0) >= 2**63:
+        if _version(route) >= 2**63:
             return Answer(400, b"")
-        body = await _read_body(scope, receive) if method == "POST" else b""
-        work = self._post if method == "POST" else self._get
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, route, body, _is_gzip(scope))
+        run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
+        if method == "GET":
+            return await run(self._get, route)
+        return await run(self._post, route, await _read_body(scope, receive), _is_gzip(scope))
 
-    def _get(self, route: re.Match[str], _body: bytes, _gzip: bool) -> Answer:
+    def _get(self, route: re.Match[str]) -> Answer:
         if route["name"] is None and route.end() == len("/v1/models"):
             return _json(json_bodies.list_document(self._dataplane.list_models()))
         if route["name"] is None:
@@ -120,12 +124,11 @@ class RestApi:
                 "UNIMPLEMENTED",
                 f"{route['verb']} takes tf.Example records, which the digit models do not read. Use :predict",
             )
-        document = self._predict(PredictRequest(model_spec=_spec(route)), _gunzip(body) if is_gzip else body)
-        return _json(document, indent=None)
+        return _json(self._predict(PredictRequest(model_spec=_spec(route)), body, is_gzip), indent=None)
 
-    def _predict_json(self, request: PredictRequest, body: bytes) -> dict[str, Any]:
+    def _predict_json(self, request: PredictRequest, body: bytes, is_gzip: bool) -> dict[str, Any]:
         try:
-            document = json_bodies.read_document(body)
+            document = json_bodies.read_document(_gunzip(body) if is_gzip else body)
             request.model_spec.signature_name = json_bodies.read_signature_name(document)
             response = self._dataplane.predict(
                 request, lambda signatures: json_bodies.complete(request, document, signatures)
@@ -134,12 +137,19 @@ class RestApi:
             return json_bodies.write_outputs(document, response.outputs)
         except RecursionError:
             raise invalid("JSON Parse error: Lists or objects are nested too deep.") from None
+        except UnicodeEncodeError:
+            raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
+
+
+def _version(route: re.Match[str]) -> int:
+    """Read the version in a path, which may have any number of digits; beyond 20 it is only known to be large."""
+    return int((route["version"] or "").lstrip("0")[:20] or "0")
 
 
 def _spec(route: re.Match[str]) -> ModelSpec:
     spec = ModelSpec(name=unquote(route["name"]))
     if route["version"]:
-        spec.version.value = int(route["version"])
+        spec.version.value = _version(route)
     elif route["label"]:
         spec.version_label = unquote(route["label"])
     return spec

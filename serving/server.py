@@ -196,10 +196,10 @@ def _poll(catalog: Catalog, status: Health) -> None:
 
 
 def _announce(settings: Settings, catalog: Catalog, port: int, rest_port: int | None) -> None:
-    tls = settings.certificates and (" over mutual TLS" if settings.certificates.mutual else " over TLS")
+    tls = settings.certificates.describe() if settings.certificates else ""
     for protocol, number in (("gRPC", port), ("REST", rest_port)):
         if number is not None:
-            settings.log(f"listening on {_address(settings.host, number)} ({protocol}{tls or ''})")
+            settings.log(f"listening on {_address(settings.host, number)} ({protocol}{tls})")
     if warning := exposure(settings.host, settings.certificates):
         settings.log(warning)
     served = catalog.served()

@@ -32,14 +32,13 @@ class Certificates:
         self._seen = self._stamp()
         self._loaded = self._given_to_grpc = self._load()
 
-    @property
-    def mutual(self) -> bool:
-        """Whether clients must show a certificate."""
-        return self._client_ca is not None
+    def describe(self) -> str:
+        """Say how a protocol is spoken, behind its name."""
+        return " over mutual TLS" if self._client_ca else " over TLS"
 
     def for_grpc(self) -> grpc.ServerCredentials:
         """Give gRPC's credentials, which look for new files at each connection."""
-        return grpc.dynamic_ssl_server_credentials(self._loaded.grpc, self._new_for_grpc, self.mutual)  # type: ignore[arg-type]
+        return grpc.dynamic_ssl_server_credentials(self._loaded.grpc, self._new_for_grpc, bool(self._client_ca))  # type: ignore[arg-type]
 
     def for_http(self) -> ssl.SSLContext:
         """Give a context that hands each connection to the context of the newest files."""

@@ -79,6 +79,7 @@ def test_the_drain_of_rest_is_bounded_and_idle_connections_do_not_count(launch) 
         idle.request("GET", "/v1/models")
         idle.getresponse().read()
         assert server.stop() == 0
+    assert server.lines[-1] == "stopping: finishing the calls in flight"
 
 
 def metrics(address: str) -> dict[str, float]:

@@ -3,7 +3,9 @@
 import gzip
 import http.client
 import json
+import random
 import socket
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -176,7 +178,20 @@ REFUSALS: dict[str, tuple[str, str, Any, int, str]] = {
     ),
     "no utf-8": ("POST", PREDICT, b'{"\xff"}', 400, "JSON Parse error: Invalid encoding in string. at offset: 2"),
     "no object": ("POST", PREDICT, 7, 400, "JSON Value: 7 Is not object"),
-    "too deep": ("POST", PREDICT, b'{"inputs":' + b"[" * 100_000, 400, ""),
+    "half a surrogate pair": (
+        "POST",
+        PREDICT,
+        b'{"signature_name": "\\ud800"}',
+        400,
+        "JSON Parse error: The surrogate pair in string is invalid.",
+    ),
+    "too deep": (
+        "POST",
+        PREDICT,
+        b'{"inputs":' + b"[" * 100_000,
+        400,
+        "JSON Parse error: Lists or objects are nested too deep.",
+    ),
     "too deep for a tensor": (
         "POST",
         PREDICT,
@@ -338,7 +353,10 @@ def test_texts_are_not_cut_but_what_they_repeat_is(post, rest: str) -> None:
 
 
 def test_a_version_that_no_int64_holds_is_refused_without_words(rest: str) -> None:
-    assert ask(rest, "GET", f"/v1/models/digits/versions/{2**63}")[:2] == (400, b"")
+    for version in (str(2**63), "9" * 5000):
+        assert ask(rest, "GET", f"/v1/models/digits/versions/{version}")[:2] == (400, b"")
+    assert ask(rest, "GET", f"/v1/models/digits/versions/{'0' * 5000}1")[0] == 200
+    assert ask(rest, "GET", f"/v1/models/digits/versions/{2**63 - 1}")[0] == 404
 
 
 @pytest.mark.parametrize(("origin", "code"), [({"Origin": "https://example.org"}, 200), ({}, 400)])
@@ -428,6 +446,24 @@ def test_one_connection_carries_many_requests_and_many_connections_are_served(re
 
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(ask_ten, range(16))) == [[200] * 10] * 16
+
+
+def test_damaged_bodies_get_a_documented_code_and_never_a_fault_of_the_server(rest: str, post) -> None:
+    chance = random.Random(1)
+    whole = json.dumps({"signature_name": "serving_default", "instances": [{"images": BLANK}]}).encode()
+    codes = Counter()
+    with closing(http.client.HTTPConnection(rest, timeout=TIMEOUT)) as connection:
+        for _ in range(500):
+            body = bytearray(whole)
+            for _ in range(chance.randrange(1, 4)):
+                body[chance.randrange(100 if chance.random() < 0.8 else len(body))] = chance.choice(b'"{}[],:0.e\\\xff')
+            connection.request("POST", PREDICT, bytes(body[: chance.choice([len(body), chance.randrange(len(body))])]))
+            answer = connection.getresponse()
+            assert list(json.loads(answer.read())) == ["predictions" if answer.status == 200 else "error"]
+            codes[answer.status] += 1
+    assert set(codes) <= {200, 400, 404}
+    assert codes[200] and codes[400]
+    assert post({"instances": [BLANK]})[0] == 200
 
 
 def test_malformed_http_is_refused_and_the_server_lives(rest: str, post) -> None:
