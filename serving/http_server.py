@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uvicorn import Server
 
-MAX_CONNECTIONS = 1024
-"""More are answered 503 at once."""
+MAX_CONNECTIONS = 512
+"""More are answered 503 at once; half of the 1,024 files that a process may often have open."""
 IDLE_SECONDS = 75
-"""How long a connection is kept for its next request."""
+"""How long a connection is kept without a request."""
 
 
 class HttpServer:
     """Has the address at once, answers between `start` and `stop`. Raises OSError when the address cannot be used."""
 
-    def __init__(self, app: Any, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_seconds: int = IDLE_SECONDS,
+    ) -> None:
         self._app, self._context = app, context
+        self._max_connections, self._idle_seconds = max_connections, idle_seconds
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # With the protocol named, asyncio turns Nagle's delay off; without, each answer takes 40 ms.
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -33,11 +43,13 @@ class HttpServer:
         """Listen, and answer."""
         from uvicorn import Config, Server
 
+        from serving.http_connection import Connection
+
         context = self._context
         config = Config(
             self._app,
             loop="asyncio",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -45,8 +57,8 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=IDLE_SECONDS,
+            limit_concurrency=self._max_connections + 1,
+            timeout_keep_alive=self._idle_seconds,
             ssl_context_factory=(lambda config, default: context) if context else None,
         )
         self._server = Server(config)

@@ -5,7 +5,8 @@ import json
 import re
 import socket
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from client import Client, ModelNotFound
+from serving.http_server import HttpServer
 
 PREDICT = "/v1/models/digits:predict"
 BLANK = np.zeros((28, 28), np.uint8)
@@ -80,6 +82,52 @@ def test_the_drain_of_rest_is_bounded_and_idle_connections_do_not_count(launch) 
         idle.getresponse().read()
         assert server.stop() == 0
     assert server.lines[-1] == "stopping: finishing the calls in flight"
+
+
+@contextmanager
+def http_server(**limits: int) -> Iterator[tuple[str, int]]:
+    """Run our HTTP server in this process, on an application that has nothing to say; gives its address."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = HttpServer(app, "127.0.0.1", 0, **limits)
+    server.start()
+    yield "127.0.0.1", server.port
+    server.stop(0)
+
+
+def ask(connection: socket.socket, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> bytes:
+    connection.sendall(request)
+    return connection.recv(1000).partition(b"\r\n")[0]
+
+
+def test_a_connection_too_many_is_answered_at_once_and_the_others_are_served() -> None:
+    with (
+        http_server(max_connections=2) as address,
+        socket.create_connection(address, TIMEOUT) as first,
+        socket.create_connection(address, TIMEOUT) as second,
+    ):
+        assert ask(first) == ask(second) == b"HTTP/1.1 204 No Content"
+        with socket.create_connection(address, TIMEOUT) as third:
+            assert third.recv(1000).startswith(b"HTTP/1.1 503 ")
+            assert third.recv(1000) == b""
+        assert ask(first) == ask(second) == b"HTTP/1.1 204 No Content"
+        first.close()
+        assert ask(second) == b"HTTP/1.1 204 No Content"
+        with socket.create_connection(address, TIMEOUT) as fourth:
+            assert ask(fourth) == b"HTTP/1.1 204 No Content"
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo"], ids=["nothing", "half a header"])
+def test_a_connection_without_a_whole_request_is_closed(sent: bytes, requests: int) -> None:
+    with http_server(idle_seconds=1) as address, socket.create_connection(address, TIMEOUT) as connection:
+        for _ in range(requests):
+            assert ask(connection) == b"HTTP/1.1 204 No Content"
+        connection.sendall(sent)
+        assert connection.recv(1000) == b""
 
 
 def metrics(address: str) -> dict[str, float]:
