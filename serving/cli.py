@@ -29,7 +29,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
     rest_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help=f"REST port; 0 for any free one. [default: {REST_PORT}; 0 with --port 0]"),
+        typer.Option(
+            min=0, max=65535, help="REST port; 0 for any free one.", show_default=f"{REST_PORT}, or 0 with --port 0"
+        ),
     ] = None,
     rest: Annotated[bool, typer.Option(help="Whether to answer REST at all.")] = True,
     rest_timeout_seconds: Annotated[float, typer.Option(min=0.001, help="Longest wait for a REST answer.")] = 30.0,
