@@ -72,7 +72,7 @@ class Monitor:
 
     def fault(self, error: Exception) -> ServingError:
         """Make the answer to a fault of ours: the caller learns little, the operator everything."""
-        self._log(f"error: {''.join(traceback.format_exception(error))}")
+        self._log(f"error: {''.join(traceback.format_exception(error)).strip()}")
         return ServingError("INTERNAL", f"Fault in the server: {type(error).__name__}. See its log.")
 
     def _record(self, entrypoint: str, method: str, request: Any, response: Any, status: str, seconds: float) -> None:

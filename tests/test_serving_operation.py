@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 
 from client import Client, ModelNotFound
+from client.proto.serving_pb2 import PredictRequest
+from serving.catalog import Catalog
+from serving.errors import ServingError
 from serving.http_server import HttpServer
+from serving.logs import Log
+from serving.metrics import Histogram, Values, render
+from serving.monitor import Monitor
 
 PREDICT = "/v1/models/digits:predict"
 BLANK = np.zeros((28, 28), np.uint8)
@@ -164,6 +170,48 @@ def test_the_metrics_have_tensorflow_servings_names_and_count_both_protocols(lau
     assert samples['digits_batch_size_sum{model_name="digits"}'] == 5
     assert samples['digits_served_version{model_name="digits"}'] == 1
     assert samples['digits_requests_in_flight{entrypoint="REST"}'] == 0
+
+
+def test_the_metrics_page_is_prometheus_text() -> None:
+    count = Values("counter", ":a:count", "How many.", "name", "status")
+    count.add(1, 'quo"ted\\\n', "OK")
+    count.add(2, "b", "OK")
+    sizes = Histogram("sizes", "How large.", [1, 2.5], "name")
+    for value in (0.5, 1, 2, 3, 1e6):
+        sizes.observe(value, "b")
+    assert render([count, sizes, Values("gauge", "now", "Nothing yet.")]).splitlines() == [
+        "# HELP :a:count How many.",
+        "# TYPE :a:count counter",
+        ':a:count{name="b",status="OK"} 2',
+        r':a:count{name="quo\"ted\\\n",status="OK"} 1',
+        "# HELP sizes How large.",
+        "# TYPE sizes histogram",
+        'sizes_bucket{name="b",le="1"} 2',
+        'sizes_bucket{name="b",le="2.5"} 3',
+        'sizes_bucket{name="b",le="+Inf"} 5',
+        'sizes_sum{name="b"} 1000006.5',
+        'sizes_count{name="b"} 5',
+        "# HELP now Nothing yet.",
+        "# TYPE now gauge",
+    ]
+
+
+def test_a_fault_of_ours_is_told_to_the_operator_and_hardly_to_the_caller(tmp_path, capsys) -> None:
+    def broken(request: PredictRequest) -> None:
+        raise ValueError("only for the operator")
+
+    monitor = Monitor(Catalog(tmp_path, print), Log())
+    with pytest.raises(ServingError) as caught:
+        monitor.watched("GRPC", "Predict", broken)(PredictRequest())
+    assert (caught.value.status, str(caught.value)) == (
+        "INTERNAL",
+        "Fault in the server: ValueError. See its log.",
+    )
+    told = capsys.readouterr().err
+    assert told.startswith("error: Traceback")
+    assert told.endswith("ValueError: only for the operator\n")
+    assert ':tensorflow:serving:request_count{model_name="",status="INTERNAL"} 1\n' in monitor.page()
+    assert 'digits_requests_in_flight{entrypoint="GRPC"} 0\n' in monitor.page()
 
 
 def test_names_of_models_that_are_not_there_do_not_fill_the_metrics(launch) -> None:
