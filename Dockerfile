@@ -53,12 +53,12 @@ CMD ["train"]
 
 # The official server with our configuration and the promoted model baked in: needs models/digits from `digits train`.
 FROM tensorflow/serving:2.20.0 AS tensorflow-serving
-COPY serving/tensorflow_serving/models.config serving/tensorflow_serving/monitoring.config /config/
+COPY serving/tensorflow_serving/*.config /config/
 COPY models/digits /models/digits
 EXPOSE 8500 8501
 # The image has no curl. A model whose versions all failed has a status too, so the state is what counts
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s CMD ["bash", "-c", \
   "exec 3<>/dev/tcp/127.0.0.1/8501 && printf 'GET /v1/models/digits HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '\"AVAILABLE\"' <&3"]
-# By default the server refuses more than four requests in flight per CPU; the last of repeated flags wins
-CMD ["--model_config_file=/config/models.config", "--monitoring_config_file=/config/monitoring.config", \
-     "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true"]
+# The flags of serving/tensorflow_serving/flags.txt, which says why; the last of repeated flags wins
+CMD ["--model_config_file=/config/models.config", "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true", \
+     "--load_retry_interval_micros=1000000", "--monitoring_config_file=/config/monitoring.config"]

@@ -15,7 +15,9 @@ demo: $(INSTALLED)  ## train all six models, serve the best, classify ten sample
 	cat "$$log"; echo "$(BIN)/digits classify samples --server $$address"; \
 	$(BIN)/digits classify samples --server "$$address"
 
-test: $(INSTALLED) check  ## what CI runs
+test: $(INSTALLED) check  ## what CI runs; the report is looked at in Chromium
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	{ apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/pytest
 
 check: $(INSTALLED)
@@ -31,10 +33,10 @@ $(INSTALLED): pyproject.toml requirements.txt
 	touch $@
 
 proto: $(INSTALLED)  ## regenerate the messages
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto client/proto/config.proto
 
 readme: $(INSTALLED)  ## put docs/results.json into README.md's table
 	$(BIN)/python -m docs.readme
 
 clean:
-	rm -rf $(VENV) models runs samples
+	rm -rf $(VENV) models runs samples report

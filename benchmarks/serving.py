@@ -40,10 +40,10 @@ class Server:
     start_s: float
     process: subprocess.Popen[str]
 
-    def memory_mb(self) -> float:
-        """Give the most memory that it has ever held."""
+    def memory_mb(self, field: str = "VmHWM") -> float:
+        """Give the most memory that it has ever held, or with VmRSS what it holds now."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def main() -> None:
@@ -87,13 +87,13 @@ Pass = dict[tuple[str, int, int], load.Figures]
 def one_pass(servers: dict[str, Server], model: str, seconds: float) -> Pass:
     """Measure every case on one server, then on the other."""
     return {
-        (name, images, in_flight): load.measure(server.address, _request(model, images), in_flight, seconds)
+        (name, images, in_flight): load.measure(server.address, request_of(model, images), in_flight, seconds)
         for name, server in servers.items()
         for images, in_flight in CASES
     }
 
 
-def _request(model: str, images: int) -> bytes:
+def request_of(model: str, images: int) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (images, 28, 28), np.uint8)
     request = PredictRequest(model_spec=ModelSpec(name=model), inputs={IMAGES: pack_content(pixels)})
     return request.SerializeToString()

@@ -23,6 +23,8 @@ _DTYPES: dict[int, tuple[np.dtype[Any], str]] = {
     DataType.DT_UINT64: (np.dtype("<u8"), "uint64_val"),
     DataType.DT_STRING: (np.dtype("O"), "string_val"),
 }
+READABLE = frozenset(_DTYPES)
+"""The types that `unpack` decodes."""
 _DATA_TYPES = {dtype: number for number, (dtype, _) in _DTYPES.items()}
 
 Array = NDArray[Any]

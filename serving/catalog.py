@@ -1,41 +1,67 @@
-"""Every model under the model root: each sub-folder that holds versions is served under its name."""
+"""Every model that is served, and the thread in which each follows its folder."""
 
 import os
+import threading
+import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from client.contract import MODEL
-from serving import versions
-from serving.errors import invalid
+from client.proto.config_pb2 import ModelConfig
+from serving import config
+from serving.errors import ServingError, invalid
 from serving.model import Model
 from serving.servable import Log, Servable, Version, not_found
+from serving.sources import Complaints, Source
+
+HEAD_START = 1.0
+"""Seconds for which a poll of one model is waited for before the next model's begins beside it."""
 
 
 class Catalog:
-    """The served models. A broken model or folder costs one line and never another model its service.
+    """The served models, for any thread. A broken model or folder costs one line and never another model its service.
 
-    `poll` is for one thread, everything else for any. Nothing that is served stops because a folder cannot be read or
-    is gone (a mount that went away): only deleting versions does that, as in TensorFlow Serving.
+    Nothing that is served stops because a folder cannot be read or is gone (a mount that went away): only deleting
+    versions or another configuration does that, as in TensorFlow Serving.
     """
 
-    def __init__(self, root: Path, log: Log) -> None:
-        self._root = root
+    def __init__(self, source: Source, complaints: Complaints, log: Log) -> None:
+        self._source, self._asks_source = source, True
+        self._complaints = complaints
         self._log = log
+        self._models: config.Models = {}
         self._servables: dict[str, Servable] = {}
-        self._complaints: dict[Path, str] = {}
+        self._configuring = threading.Lock()
 
-    def poll(self) -> None:
-        """Look for new models and versions, load and unload."""
-        for model_dir in self._model_dirs():
-            servable = self._servables.get(model_dir.name) or Servable(model_dir, self._log)
-            try:
-                if model_dir.name in self._servables or versions.list_versions(model_dir):
-                    self._servables[model_dir.name] = servable
-                    servable.poll()
-            except OSError as error:
-                self._complain(model_dir, error)
-            else:
-                self._complaints.pop(model_dir, None)
+    def poll(self, patience_seconds: float = 0) -> None:
+        """Look for other models and versions, load and unload; what takes longer goes on in the background."""
+        if not self._ask_source():
+            return
+        polls = []
+        for servable in sorted(self._servables.values(), key=_promoted_first):
+            if not servable.busy:
+                polls.append(self._begin_poll(servable))
+                polls[-1].join(HEAD_START)
+        _join(polls, patience_seconds)
+
+    def reload(self, configs: Iterable[ModelConfig], patience_seconds: float) -> None:
+        """Serve these models and no others, and wait a while for those that are new.
+
+        Raises ServingError, changing nothing, for configurations that cannot be followed; and UNKNOWN for new models
+        that do not answer, of which other models and later reloads notice nothing.
+        """
+        with self._configuring:
+            models = config.checked(configs, self._models)
+            self._check_roots(models)
+            self._check_labels(models)
+            new = [name for name in models if name not in self._models]
+            self._configure(models)
+            self._asks_source = self._source.outlives_reload
+            self._log(f"a request has set the models: {', '.join(models) or 'none'}")
+        waited = [self._servables[name] for name in new]
+        _join([self._begin_poll(servable) for servable in waited], patience_seconds)
+        _check_served(waited)
 
     def use(self, name: str, number: int | None = None) -> AbstractContextManager[tuple[int, Model]]:
         """Lend a model's version, the newest when no number is given. Raises INVALID_ARGUMENT or NOT_FOUND."""
@@ -46,6 +72,14 @@ class Catalog:
             raise not_found(name, number)
         return servable.use(number)
 
+    def labelled(self, name: str, label: str) -> int:
+        """Give the version that a label stands for. Raises INVALID_ARGUMENT."""
+        servable = self._servables.get(name)
+        number = servable.labels.get(label) if servable else None
+        if number is None:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return number
+
     def history(self, name: str) -> list[Version]:
         """Give every version ever met of a model, the newest first; empty for an unknown model."""
         servable = self._servables.get(name)
@@ -53,35 +87,94 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Give the models that had a version at some time, `digits` first."""
-        return sorted(self._servables, key=_promoted_first)
+        return [one.name for one in sorted(self._servables.values(), key=_promoted_first) if one.history()]
 
     def __contains__(self, name: str) -> bool:
         return name in self._servables
 
     def served(self) -> dict[str, Version]:
         """Give the version that answers for each model that has one, `digits` first."""
-        found = {name: self._servables[name].served for name in sorted(self._servables, key=_promoted_first)}
+        found = {servable.name: servable.served for servable in sorted(self._servables.values(), key=_promoted_first)}
         return {name: version for name, version in found.items() if version}
 
-    def _model_dirs(self) -> list[Path]:
-        """List the folders that are or may be models, `digits` first so that it is up first; none for a bad root."""
+    def _ask_source(self) -> bool:
+        """Follow the source's list; False when it cannot be had, which leaves everything as it is."""
+        with self._configuring:
+            try:
+                models = self._source.models(self._models) if self._asks_source else None
+            except OSError as error:
+                self._complaints.say_unreadable("", error)
+                return False
+            if models is not None:
+                self._configure(models)
+        return True
+
+    def _configure(self, models: config.Models) -> None:
+        self._models = models
+        added = {name: Servable(name, self._log) for name in models if name not in self._servables}
+        self._servables = {**self._servables, **added}  # a new one: readers take no lock
+        for name, servable in self._servables.items():
+            servable.configure(models.get(name))
+
+    def _check_roots(self, models: config.Models) -> None:
+        """Keep requests from reading folders that the operator has not opened to them; compares text only."""
+        roots = [os.path.normpath(root.absolute()) for root in self._source.roots]
+        for name, model in models.items():
+            path = Path(os.path.normpath(model.base_path))
+            if not any(path.is_relative_to(root) for root in roots):
+                raise ServingError(
+                    "PERMISSION_DENIED",
+                    f"Model {name}: base path {model.base_path} is outside of what this server may serve "
+                    f"({', '.join(sorted(set(roots)))})",
+                )
+
+    def _check_labels(self, models: config.Models) -> None:
+        for name, model in models.items():
+            for number in model.version_labels.values():
+                if name not in self._servables or not self._servables[name].is_available(number):
+                    raise ServingError(
+                        "FAILED_PRECONDITION",
+                        f"Request to assign label to version {number} of model {name}, "
+                        "which is not currently available for inference",
+                    )
+
+    def _begin_poll(self, servable: Servable) -> threading.Thread:
+        # A daemon: a folder on a dead mount may hold it for ever, and must not keep the process from ending.
+        thread = threading.Thread(target=self._poll, args=(servable,), name=f"poll {servable.name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _poll(self, servable: Servable) -> None:
         try:
-            found = {entry.name for entry in os.scandir(self._root) if entry.is_dir() and entry.name[0] != "."}
+            servable.poll()
         except OSError as error:
-            if self._servables or not isinstance(
-                error, FileNotFoundError
-            ):  # before the first training it may be missing
-                self._complain(self._root, error)
-            return []
-        self._complaints.pop(self._root, None)
-        return [self._root / name for name in sorted(found | set(self._servables), key=_promoted_first)]
-
-    def _complain(self, folder: Path, error: OSError) -> None:
-        message = f"error: {folder}: {error.strerror or error}; what is loaded keeps serving. Check the folder."
-        if self._complaints.get(folder) != message:
-            self._complaints[folder] = message
-            self._log(message)
+            self._complaints.say_unreadable(servable.name, error)
+        else:
+            self._complaints.over(servable.name)
 
 
-def _promoted_first(name: str) -> tuple[bool, str]:
-    return name != MODEL, name
+def _promoted_first(servable: Servable) -> tuple[bool, str]:
+    return servable.name != MODEL, servable.name
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+
+
+def _check_served(servables: list[Servable]) -> None:
+    """Raise the error of a reload for models that do not answer (ServerCore::WaitUntilModelsAvailable)."""
+    failures = [f"{{{_failure(servable)}}}, " for servable in servables if not servable.served]
+    if failures:
+        message = f"{len(failures)} model(s) did not become available: {{{''.join(failures)}}}"
+        raise ServingError("UNKNOWN", message)
+
+
+def _failure(servable: Servable) -> str:
+    version = next(iter(servable.history()), None)
+    if version is None:
+        reason = "still being looked for" if servable.busy else "no version in its base path"
+        return f"{{name: {servable.name}}} due to error: NOT_FOUND: {reason}"
+    reason = f"{version.status}: {version.message}" if version.state == "END" else "DEADLINE_EXCEEDED: still loading"
+    return f"{{name: {servable.name} version: {version.number}}} due to error: {reason}"

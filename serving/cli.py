@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,7 +24,15 @@ Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="
 
 @app.command(rich_help_panel="Serving")
 def serve(
-    models: Models = Path("models"),
+    models: Annotated[
+        Path, typer.Option("--models", envvar=["DIGITS_MODELS", "MODEL_BASE_PATH"], help="Model root.")
+    ] = Path("models"),
+    model_name: Annotated[
+        str | None, typer.Option(envvar="MODEL_NAME", help="Serve only this folder of the model root.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A models.config as TensorFlow Serving's, instead of a model root.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
     rest_port: Annotated[
@@ -37,6 +45,14 @@ def serve(
     rest_timeout_seconds: Annotated[float, typer.Option(min=0.001, help="Longest wait for a REST answer.")] = 30.0,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
+    backend: Annotated[
+        Literal["embedded", "tensorflow-serving"],
+        typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
+    ] = "embedded",
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Predict requests at a time; the rest are refused.")] = 96,
+    max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
+    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
+    read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
@@ -45,25 +61,41 @@ def serve(
 ) -> None:
     """Serve the models behind TensorFlow Serving's APIs, following what is published, until SIGTERM or Ctrl-C.
 
-    Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --port 0
+    Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --config models.config
     """
-    for package in ("ai_edge_litert", "grpc_health", "uvicorn"):
-        if find_spec(package) is None:
-            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
-    from serving.server import Settings, run
-
-    log = Log(log_level, log_format)
     if rest_port is None:
         rest_port = REST_PORT if port else 0
+    if not rest:
+        rest_port = None
+    if backend == "tensorflow-serving":
+        from serving.backend import run as run_tensorflow_serving
+
+        if tls_cert or tls_key or tls_client_ca:
+            raise UsageError("TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example")
+        run_tensorflow_serving(models, host, port, rest_port, config, model_name)
+        return
+    for package in ("ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn"):
+        if find_spec(package) is None:
+            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
+    from serving.limits import Limits
+    from serving.server import run
+    from serving.settings import Settings
+
+    log = Log(log_level, log_format)
     run(
         Settings(
             models=models,
+            config=config,
+            model_name=model_name,
             host=host,
             port=port,
-            rest_port=rest_port if rest else None,
+            rest_port=rest_port,
             rest_timeout_seconds=rest_timeout_seconds,
             poll_seconds=poll_seconds,
             drain_seconds=drain_seconds,
+            limits=Limits(
+                in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
+            ),
             certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
             log=log,
         )

@@ -1,13 +1,15 @@
 """What the server answers, free of any protocol: gRPC and REST only translate.
 
 Texts and their order are TensorFlow Serving's: servables/tensorflow/predict_impl.cc, get_model_metadata_impl.cc and
-model_servers/get_model_status_impl.cc.
+model_servers/get_model_status_impl.cc, model_service_impl.cc.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
 from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
+from client.proto.config_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from client.proto.serving_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -23,10 +25,14 @@ from client.proto.serving_pb2 import (
 from client.tensors import Array, pack_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
+from serving.limits import Admission, Budget, Limits
 from serving.servable import Version
 from serving.signatures import Signatures
 
 SIGNATURE_DEF = "signature_def"
+RELOAD_SECONDS = 30.0
+MOST_RELOADS = 4
+"""Each may wait for its models, and holds a thread meanwhile."""
 
 
 class Dataplane:
@@ -35,21 +41,37 @@ class Dataplane:
     `ran` is told of each run of an engine: the model, the engine, how many rows it gave, and the seconds.
     """
 
-    def __init__(self, catalog: Catalog, ran: Callable[[str, str, int, float], None]) -> None:
-        self._catalog, self._ran = catalog, ran
+    def __init__(self, catalog: Catalog, limits: Limits, ran: Callable[[str, str, int, float], None]) -> None:
+        self._catalog, self._limits, self._ran = catalog, limits, ran
+        self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
 
     def predict(
-        self, request: PredictRequest, complete: Callable[[Signatures], None] = lambda signatures: None
+        self,
+        request: PredictRequest,
+        seconds_left: float | None = None,
+        *,
+        read: Callable[[], None] = lambda: None,
+        complete: Callable[[Signatures], None] = lambda signatures: None,
     ) -> PredictResponse:
         """Run a signature of a model; the answer's spec tells the version and signature that were used.
 
-        `complete` may fill in the request's tensors when the version's signatures are known: REST's have no types.
+        After `seconds_left` nobody waits for the answer any more: DEADLINE_EXCEEDED. Past a limit: RESOURCE_EXHAUSTED.
+        A request that is let in may still be empty: `read` fills it in, and `complete` its tensors, once the version's
+        signatures are known (REST's have no types).
         """
-        name, version = _resolve(request)
+        until = math.inf if seconds_left is None else time.monotonic() + seconds_left
+        with self._predicts.one():
+            read()
+            return self._predict(request, Budget(rows=self._limits.images, until=until), complete)
+
+    def _predict(
+        self, request: PredictRequest, budget: Budget, complete: Callable[[Signatures], None]
+    ) -> PredictResponse:
+        name, version = self._resolve(request)
         with self._catalog.use(name, version) as (number, model):
             complete(model.signatures)
             start = time.perf_counter()
-            signature, outputs = model.predict(request)
+            signature, outputs = model.predict(request, budget)
             self._ran(name, model.engine, _count_rows(outputs), time.perf_counter() - start)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
@@ -61,7 +83,7 @@ class Dataplane:
         """Give all signatures of a model as they are in its saved_model.pb."""
         _require_spec(request)
         _check_fields(list(request.metadata_field))
-        name, version = _resolve(request)
+        name, version = self._resolve(request)
         with self._catalog.use(name, version) as (number, model):
             signatures = SignatureDefMap(signature_def=model.signatures)
         response = GetModelMetadataResponse(model_spec=ModelSpec(name=name))
@@ -87,6 +109,29 @@ class Dataplane:
         names = self._catalog.names()
         return {name: self.get_model_status(GetModelStatusRequest(model_spec=ModelSpec(name=name))) for name in names}
 
+    def reload_config(self, request: ReloadConfigRequest, seconds_left: float | None = None) -> ReloadConfigResponse:
+        """Serve the models of a request and no others, and wait for the new ones, at most 30 seconds.
+
+        TensorFlow Serving waits without end, and a bad model holds up every later reload (serving#2189).
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        patience = RELOAD_SECONDS if seconds_left is None else min(seconds_left * 0.9, RELOAD_SECONDS)
+        with self._reloads.one():
+            self._catalog.reload(request.config.model_config_list.config, patience)
+        return ReloadConfigResponse(status=StatusProto())
+
+    def _resolve(self, request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
+        """Give the model's name and the version that is asked for, None for the newest."""
+        _require_spec(request)
+        spec = request.model_spec
+        if spec.name and spec.WhichOneof("version_choice") == "version_label":
+            return spec.name, self._catalog.labelled(spec.name, spec.version_label)
+        return spec.name, spec.version.value if spec.HasField("version") else None
+
 
 def _count_rows(outputs: Mapping[str, Array]) -> int:
     return max((array.shape[0] for array in outputs.values() if array.ndim), default=1)
@@ -95,15 +140,6 @@ def _count_rows(outputs: Mapping[str, Array]) -> int:
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
-
-
-def _resolve(request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
-    """Give the model's name and the version that is asked for, None for the newest."""
-    _require_spec(request)
-    spec = request.model_spec
-    if spec.name and spec.WhichOneof("version_choice") == "version_label":
-        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-    return spec.name, spec.version.value if spec.HasField("version") else None
 
 
 def _check_fields(fields: list[str]) -> None:

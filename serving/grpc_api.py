@@ -1,14 +1,18 @@
 """The dataplane behind TensorFlow Serving's gRPC methods: decode, call, encode, and errors to status codes."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
+from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
-from serving.errors import ServingError, truncated
+from serving.errors import ServingError, invalid, truncated
 from serving.monitor import Monitor
 
 NOT_OFFERED = {
@@ -18,37 +22,104 @@ NOT_OFFERED = {
 }
 
 
-def handlers(dataplane: Dataplane, monitor: Monitor) -> list[grpc.GenericRpcHandler]:
-    """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names."""
+def handlers(dataplane: Dataplane, monitor: Monitor, read_seconds: float) -> list[grpc.GenericRpcHandler]:
+    """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names.
 
-    def handler(method: str, answer: Callable[[Any], Any], request_type: type[Any]) -> Any:
-        return _handler(monitor.watched("GRPC", method, answer), request_type)
-
+    A Predict whose message does not come within `read_seconds` is cancelled.
+    """
+    metadata, status = dataplane.get_model_metadata, dataplane.get_model_status
     prediction = {
-        "Predict": handler("Predict", dataplane.predict, PredictRequest),
-        "GetModelMetadata": handler("GetModelMetadata", dataplane.get_model_metadata, GetModelMetadataRequest),
+        "Predict": _predict_handler(dataplane, monitor, Reader(read_seconds)),
+        "GetModelMetadata": _handler(monitor.watched("GRPC", "GetModelMetadata", metadata), GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
-    model = {"GetModelStatus": handler("GetModelStatus", dataplane.get_model_status, GetModelStatusRequest)}
+    reload_config = monitor.watched("GRPC", "HandleReloadConfigRequest", dataplane.reload_config)
+    model = {
+        "GetModelStatus": _handler(monitor.watched("GRPC", "GetModelStatus", status), GetModelStatusRequest),
+        "HandleReloadConfigRequest": _timed_handler(reload_config, ReloadConfigRequest),
+    }
     return [
         grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
         grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
     ]
 
 
-def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
-    def handle(request: Any, context: grpc.ServicerContext) -> Any:
-        if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
-            context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
-        try:
-            return answer(request)
-        except ServingError as error:
-            context.abort(grpc.StatusCode[error.status], truncated(str(error)))
+class Reader:
+    """Reads the one message of a call; ends calls whose message does not come, because each holds a thread."""
 
-    return grpc.unary_unary_rpc_method_handler(
-        handle,
-        request_deserializer=request_type.FromString,
-        response_serializer=lambda response: response.SerializeToString(),
-    )
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: dict[grpc.ServicerContext, float] = {}
+        threading.Thread(target=self._sweep, name="slow callers", daemon=True).start()
+
+    def read(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """Give the message. Raises INVALID_ARGUMENT without one, CANCELLED when the call is over."""
+        self._waiting[context] = time.monotonic() + self._seconds
+        try:
+            return next(messages)
+        except StopIteration:
+            raise invalid("The call holds no message.") from None
+        except grpc.RpcError:
+            raise ServingError("CANCELLED", "the caller has left") from None
+        finally:
+            del self._waiting[context]
+
+    def _sweep(self) -> None:
+        while True:
+            time.sleep(self._seconds / 10)
+            for context, end in list(self._waiting.items()):
+                if end < time.monotonic():
+                    context.cancel()
+
+
+def _predict_handler(dataplane: Dataplane, monitor: Monitor, reader: Reader) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Handle Predict as a stream of one message, which is the same on the wire: refusing does not wait for it."""
+
+    def predict(request: PredictRequest, messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        def read() -> None:
+            _parse(reader.read(messages, context), request)
+
+        return dataplane.predict(request, context.time_remaining(), read=read)
+
+    watched = monitor.watched("GRPC", "Predict", predict)
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        return _answered(lambda: watched(PredictRequest(), messages, context), context)
+
+    return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
+
+
+def _parse(message: bytes, request: PredictRequest) -> None:
+    try:
+        request.ParseFromString(message)
+    except DecodeError:
+        raise ServingError("INTERNAL", "Exception deserializing request!") from None  # as gRPC for the other methods
+
+
+def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
+    return _timed_handler(lambda request, seconds_left: answer(request), request_type)
+
+
+def _timed_handler(
+    answer: Callable[[Any, float | None], Any], request_type: type[Any]
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        return _answered(lambda: answer(request, context.time_remaining()), context)
+
+    return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, _serialized)
+
+
+def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> Any:
+    if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
+        context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
+    try:
+        return answer()
+    except ServingError as error:
+        context.abort(grpc.StatusCode[error.status], truncated(str(error)))
+
+
+def _serialized(response: Any) -> bytes:
+    content: bytes = response.SerializeToString()
+    return content
 
 
 def _refusal(reason: str) -> "grpc.RpcMethodHandler[Any, Any]":

@@ -12,6 +12,7 @@ from client.tensors import Array
 from serving import signatures, versions
 from serving.engine import Engine
 from serving.errors import ServingError
+from serving.limits import BOUNDLESS, Budget
 from serving.litert import LiteRTEngine, why_not
 from serving.session import SessionEngine
 
@@ -36,12 +37,15 @@ class Model:
             self.close()
             raise
 
-    def predict(self, request: PredictRequest) -> tuple[str, dict[str, Array]]:
+    def predict(self, request: PredictRequest, budget: Budget = BOUNDLESS) -> tuple[str, dict[str, Array]]:
         """Give the resolved signature name and the outputs. Raises ServingError."""
         name, signature = signatures.find(self.signatures, request.model_spec.signature_name)
-        inputs = signatures.decode_inputs(signature, request.inputs)
+        given = signatures.decode_inputs(signature, request.inputs)
         outputs = signatures.select_outputs(signature, request.output_filter)
-        return name, self._engine.run(name, inputs, outputs)
+        inputs = signatures.check_inputs(signature, given)
+        budget.check_rows(max((len(array) for array in inputs.values() if array.ndim), default=0))
+        budget.check_time()
+        return name, self._engine.run(name, inputs, outputs, budget)
 
     def close(self) -> None:
         """Free the engine; no call may be running."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from client.contract import IMAGES
-from client.proto.serving_pb2 import PredictRequest
+from client.proto.serving_pb2 import ModelSpec, PredictRequest
 from serving.catalog import Catalog
 from serving.errors import ServingError
 from serving.logs import Log
@@ -82,11 +82,12 @@ class Monitor:
             if status == "OK":
                 self._latency.observe(seconds * 1e6, known, method, entrypoint)
         if self._log.debugs:
-            spec = getattr(response, "model_spec", request.model_spec)
+            asked = getattr(request, "model_spec", None) or ModelSpec()
+            spec = getattr(response, "model_spec", asked)
             self._log.request(
                 entrypoint,
                 method,
-                model=request.model_spec.name,
+                model=asked.name or None,
                 version=spec.version.value if spec.HasField("version") else None,
                 images=_count_images(request),
                 milliseconds=round(seconds * 1e3, 3),

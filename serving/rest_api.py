@@ -6,7 +6,7 @@ Sources: tensorflow_serving/model_servers/http_rest_api_handler.cc, http_rest_ap
 import asyncio
 import json
 import re
-import zlib
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +17,13 @@ from urllib.parse import unquote
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest
 from serving import json_bodies
 from serving.dataplane import SIGNATURE_DEF, Dataplane
-from serving.errors import ServingError, invalid
+from serving.errors import ServingError, invalid, too_late
+from serving.http_body import Body, Receive, Scope
+from serving.limits import Limits
 from serving.metrics import CONTENT_TYPE
 from serving.monitor import Monitor
+from serving.signatures import Signatures
 
-THREADS = 8
-"""As many as gRPC has."""
-MAX_BODY_BYTES = 100 << 20
-"""Of a body, and of what gunzip makes of it, for which TensorFlow Serving has this limit too: 30,000 images."""
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _VERSION = "(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _ROUTES = {
@@ -48,8 +47,6 @@ HTTP_CODES = {
 }
 """gRPC status name → HTTP code; 500 for all others."""
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -65,20 +62,21 @@ class Answer:
 class RestApi:
     """The ASGI application. `timeout_seconds` is the most that a request may take, its body's way here included."""
 
-    def __init__(self, dataplane: Dataplane, monitor: Monitor, timeout_seconds: float) -> None:
-        self._dataplane, self._monitor, self._timeout = dataplane, monitor, timeout_seconds
-        self._threads = ThreadPoolExecutor(THREADS, "rest")
+    def __init__(self, dataplane: Dataplane, monitor: Monitor, limits: Limits, timeout_seconds: float) -> None:
+        self._dataplane, self._monitor, self._limits, self._timeout = dataplane, monitor, limits, timeout_seconds
+        self._threads = ThreadPoolExecutor(limits.threads, "rest")
         self._predict = monitor.watched("REST", "predict", self._predict_json)
         self._status = monitor.watched("REST", "status", dataplane.get_model_status)
         self._metadata = monitor.watched("REST", "metadata", dataplane.get_model_metadata)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
+        until = time.monotonic() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._answer(scope, receive)
+            async with asyncio.timeout_at(until):
+                answer = await self._answer(scope, receive, until)
         except TimeoutError:
-            answer = _refusal(ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification"))
+            answer = _refusal(too_late())
         except ServingError as error:
             answer = _refusal(error)
         except Exception as error:
@@ -87,7 +85,7 @@ class RestApi:
         await send({"type": "http.response.start", "status": answer.code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, until: float) -> Answer:
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         if path == METRICS_PATH and method == "GET":
             return Answer(200, self._monitor.page().encode(), CONTENT_TYPE)
@@ -106,7 +104,7 @@ class RestApi:
         run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         if method == "GET":
             return await run(self._get, route)
-        return await run(self._post, route, await _read_body(scope, receive), _is_gzip(scope))
+        return await run(self._post, route, Body(scope, receive, self._limits), until)
 
     def _get(self, route: re.Match[str]) -> Answer:
         if route["name"] is None and route.end() == len("/v1/models"):
@@ -118,21 +116,26 @@ class RestApi:
             return _json(json_bodies.metadata_document(self._metadata(request)))
         return _json(json_bodies.status_document(self._status(GetModelStatusRequest(model_spec=_spec(route)))))
 
-    def _post(self, route: re.Match[str], body: bytes, is_gzip: bool) -> Answer:
+    def _post(self, route: re.Match[str], body: Body, until: float) -> Answer:
         if route["verb"] != "predict":
             raise ServingError(
                 "UNIMPLEMENTED",
                 f"{route['verb']} takes tf.Example records, which the digit models do not read. Use :predict",
             )
-        return _json(self._predict(PredictRequest(model_spec=_spec(route)), body, is_gzip), indent=None)
+        return _json(self._predict(PredictRequest(model_spec=_spec(route)), body, until), indent=None)
 
-    def _predict_json(self, request: PredictRequest, body: bytes, is_gzip: bool) -> dict[str, Any]:
-        try:
-            document = json_bodies.read_document(_gunzip(body) if is_gzip else body)
+    def _predict_json(self, request: PredictRequest, body: Body, until: float) -> dict[str, Any]:
+        document: dict[str, Any] = {}
+
+        def read() -> None:
+            document.update(json_bodies.read_document(body.read()))
             request.model_spec.signature_name = json_bodies.read_signature_name(document)
-            response = self._dataplane.predict(
-                request, lambda signatures: json_bodies.complete(request, document, signatures)
-            )
+
+        def complete(signatures: Signatures) -> None:
+            json_bodies.complete(request, document, signatures)
+
+        try:
+            response = self._dataplane.predict(request, until - time.monotonic(), read=read, complete=complete)
             request.model_spec.CopyFrom(response.model_spec)  # tells the monitor which version answered
             return json_bodies.write_outputs(document, response.outputs)
         except RecursionError:
@@ -153,43 +156,6 @@ def _spec(route: re.Match[str]) -> ModelSpec:
     elif route["label"]:
         spec.version_label = unquote(route["label"])
     return spec
-
-
-def _is_gzip(scope: Scope) -> bool:
-    return b"gzip" in dict(scope["headers"]).get(b"content-encoding", b"")
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """Read a request's body. Raises RESOURCE_EXHAUSTED as soon as it is known to be too long."""
-    announced = dict(scope["headers"]).get(b"content-length", b"0")
-    size, parts, more = int(announced), [], True
-    while more and size <= MAX_BODY_BYTES:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ServingError("CANCELLED", "the caller has left")
-        parts.append(message.get("body", b""))
-        size, more = max(size, sum(map(len, parts))), message.get("more_body", False)
-    _check_size(size)
-    return b"".join(parts)
-
-
-def _gunzip(body: bytes) -> bytes:
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
-    try:
-        content = unpacker.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error as error:
-        raise invalid(f"The body is not gzip, as Content-Encoding says: {error}") from None
-    _check_size(len(content))
-    if not unpacker.eof:
-        raise invalid("The body is not gzip, as Content-Encoding says: it ends too early")
-    return content
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BODY_BYTES:
-        raise ServingError(
-            "RESOURCE_EXHAUSTED", f"Body larger than {MAX_BODY_BYTES} bytes. Send fewer images at a time"
-        )
 
 
 def _refusal(error: ServingError) -> Answer:

@@ -1,19 +1,20 @@
-"""The versions of one model: the newest that loads is served, and requests keep the one they began with.
+"""The versions of one model: those that its policy wants are loaded, and requests keep the one they began with.
 
 The rules are TensorFlow Serving's (core/availability_preserving_policy.cc, core/basic_manager.cc): a version is loaded
 and warmed beside the one that serves, then takes over, and the old one is freed once its last request is done. Two
-differences, both for operators: a version that failed is tried again as soon as its files change, and while it is
+differences, both for operators: a version that failed is tried again, at once when its files change, and while it is
 broken the next lower one is loaded, so that a restart does not take down what a broken newest version left serving.
 """
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from client.proto.config_pb2 import ModelConfig, VersionPolicy
 from serving import versions
 from serving.errors import ServingError
 from serving.model import Model
@@ -21,6 +22,9 @@ from serving.model import Model
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Log = Callable[[str], None]
 Files = frozenset[tuple[str, int, int]]
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries of a version whose files do not change; the first pause is one second, then it doubles."""
 
 
 @dataclass
@@ -32,20 +36,32 @@ class Version:
     status: str = "OK"
     message: str = ""
     files: Files = frozenset()
+    failures: int = 0
+    try_again_at: float = 0.0
     model: Model | None = None
     users: int = 0
 
 
 class Servable:
-    """One model by name. `poll` is for one thread; `use` and `history` are for any."""
+    """One model by name. `configure`, `poll` and the rest are for any thread; one poll is done at a time."""
 
-    def __init__(self, model_dir: Path, log: Log) -> None:
-        self.name = model_dir.name
-        self._dir = model_dir
+    def __init__(self, name: str, log: Log) -> None:
+        self.name = name
         self._log = log
         self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._config: ModelConfig | None = None
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
+
+    def configure(self, config: ModelConfig | None) -> None:
+        """Follow another configuration from the next poll on; None serves nothing any more. Labels move at once."""
+        self._config = config
+
+    @property
+    def busy(self) -> bool:
+        """Whether a poll is under way."""
+        return self._polling.locked()
 
     @contextlib.contextmanager
     def use(self, number: int | None = None) -> Iterator[tuple[int, Model]]:
@@ -70,37 +86,58 @@ class Servable:
         with self._lock:
             return self._available.get(max(self._available, default=-1))
 
+    def is_available(self, number: int) -> bool:
+        """Tell whether a version answers now."""
+        with self._lock:
+            return number in self._available
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """The versions that labels stand for."""
+        return self._config.version_labels if self._config else {}
+
     def history(self) -> list[Version]:
         """Give every version ever met, the newest first."""
         with self._lock:
             return [self._met[number] for number in sorted(self._met, reverse=True)]
 
     def poll(self) -> None:
-        """Bring what is loaded in line with what is on disk. Raises OSError, changing nothing, for a bad folder."""
-        on_disk = versions.list_versions(self._dir)
-        self._forgive_removed(on_disk)
-        newest_first = sorted(on_disk.items(), reverse=True)
-        target = next((number for number, path in newest_first if self._is_ready(number, path)), None)
-        if target is None and on_disk:
-            return  # nothing there can be served: what is loaded keeps answering
-        for version in list(self._available.values()):
-            if version.number != target:
-                self._unload(version)
+        """Bring what is loaded in line with what is wanted. Raises OSError, changing nothing, for a bad folder."""
+        with self._polling:
+            config = self._config
+            on_disk = versions.list_versions(Path(config.base_path)) if config else {}
+            self._forgive_removed(on_disk)
+            wanted, count = _aspired(on_disk, config.model_version_policy) if config else ({}, 0)
+            ready = self._make_ready(wanted, count)
+            if wanted and not ready:
+                return  # nothing there can be served: what is loaded keeps answering
+            for version in list(self._available.values()):
+                if version.number not in ready:
+                    self._unload(version)
 
     def _forgive_removed(self, on_disk: dict[int, Path]) -> None:
         for number, version in self._met.items():
             if number not in on_disk:
                 version.files = frozenset()
 
+    def _make_ready(self, wanted: Mapping[int, Path], count: int) -> set[int]:
+        """Load versions, the highest first, until so many are available."""
+        ready: set[int] = set()
+        for number in sorted(wanted, reverse=True):
+            if len(ready) < count and self._is_ready(number, wanted[number]):
+                ready.add(number)
+        return ready
+
     def _is_ready(self, number: int, path: Path) -> bool:
-        """Tell whether a version is available, after trying to load it if it is new or has changed since it failed."""
+        """Tell whether a version is available, after trying to load it if it is new or may be tried again."""
         if number in self._available:
             return True
-        files = _files(path)
-        failed = self._met.get(number)
-        if failed and failed.files == files:
+        failed, files = self._met.get(number), _files(path)
+        unchanged = failed is not None and failed.files == files
+        if failed and unchanged and time.monotonic() < failed.try_again_at:
             return False
-        return self._load(Version(number, files=files), path)
+        version = Version(number, files=files, failures=failed.failures if failed and unchanged else 0)
+        return self._load(version, path)
 
     def _load(self, version: Version, path: Path) -> bool:
         with self._lock:
@@ -123,17 +160,21 @@ class Servable:
     def _fail(self, version: Version, error: Exception) -> None:
         version.status = error.status if isinstance(error, ServingError) else "UNKNOWN"
         version.message = _reason(error)
+        version.try_again_at = time.monotonic() + min(2.0**version.failures, LONGEST_PAUSE)
+        version.failures += 1
         version.state = "END"
+        if version.failures > 1:
+            return  # that it goes on failing is no news
         kept = f"{self.name}/{self.served.number} keeps serving, " if self.served else ""
         self._log(
             f"error: {self.name}/{version.number}: not served: {' '.join(version.message.split())} "
-            f"({kept}tried again when its files change)"
+            f"({kept}tried again, at once when its files change)"
         )
 
     def _unload(self, version: Version) -> None:
         with self._lock:
-            del self._available[version.number]
             version.state = "UNLOADING"
+            del self._available[version.number]
             idle = version.users == 0
         if idle:
             self._end(version)
@@ -144,6 +185,18 @@ class Servable:
             version.model.close()
         version.model, version.state = None, "END"
         self._log(f"{self.name}/{version.number}: unloaded")
+
+
+def _aspired(on_disk: dict[int, Path], policy: VersionPolicy) -> tuple[dict[int, Path], int]:
+    """Give the versions that a policy may serve, and how many of them at a time (num_versions 0 is 1)."""
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return on_disk, len(on_disk)
+        case "specific":
+            listed = {number: path for number, path in on_disk.items() if number in policy.specific.versions}
+            return listed, len(listed)
+        case _:
+            return on_disk, max(policy.latest.num_versions, 1)
 
 
 def _reason(error: Exception) -> str:
@@ -164,5 +217,5 @@ def _files(version_dir: Path) -> Files:
     for path in [version_dir, *version_dir.rglob("*")]:
         with contextlib.suppress(FileNotFoundError):  # somebody is deleting or copying it
             stat = path.stat()
-            found.add((str(path), stat.st_size, stat.st_mtime_ns))
+            found.add((str(path), stat.st_size, stat.st_ctime_ns))  # ctime: chmod and a restored mtime count too
     return frozenset(found)

@@ -6,96 +6,48 @@ import signal
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what matters to operators comes from here
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
-from client.contract import MODEL, MODEL_SERVICE, PREDICTION_SERVICE
 from client.errors import DigitsError
-from serving import versions
+from serving import reflection
+from serving.announcement import announce
 from serving.catalog import Catalog
 from serving.dataplane import Dataplane
+from serving.engine import own_stderr
 from serving.grpc_api import handlers
+from serving.health import Health
 from serving.http_server import HttpServer
-from serving.logs import Log
 from serving.monitor import Monitor
 from serving.rest_api import RestApi
-from serving.tls import Certificates, exposure
+from serving.settings import Settings
+from serving.sources import Complaints, ConfigFile, ModelRoot, Source
 
-THREADS = 8
-"""Enough to keep the engine busy, few enough not to fight over Python's lock."""
-HEALTH_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
-"""What grpc.health.v1 can be asked for; TensorFlow Serving uses the short names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to serve: the model root, where to listen (port 0: any free one; no REST without one), times in seconds."""
-
-    models: Path
-    host: str
-    port: int
-    rest_port: int | None
-    rest_timeout_seconds: float
-    poll_seconds: float
-    drain_seconds: float
-    certificates: Certificates | None
-    log: Log
-
-
-class Health(health.HealthServicer):
-    """grpc.health.v1: SERVING while some version is available; watchers are let go of when the server stops."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._watchers: set[grpc.ServicerContext] = set()
-        self._serving: bool | None = None
-        self.update(serving=False)
-
-    def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:
-        """Send the status now and at every change."""
-        self._watchers.add(context)
-        context.add_callback(lambda: self._watchers.discard(context))
-        return super().Watch(request, context, send_response_callback)
-
-    def update(self, *, serving: bool) -> None:
-        """Set every service's status; watchers hear of it only when it is another one."""
-        if serving == self._serving:
-            return
-        self._serving = serving
-        status = health_pb2.HealthCheckResponse
-        for service in HEALTH_SERVICES:
-            self.set(service, status.SERVING if serving else status.NOT_SERVING)
-
-    def leave(self) -> None:
-        """Tell everybody NOT_SERVING for good and end the watchers' calls, which would hold up the stop."""
-        self.enter_graceful_shutdown()
-        for context in list(self._watchers):
-            context.cancel()
+FIRST_LOAD_SECONDS = 30.0
+"""How long the start waits for models; the ports then open all the same, and the slow ones follow."""
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight; a second signal leaves at once.
 
-    Raises DigitsError when the folder cannot be read or the address cannot be used.
+    Raises DigitsError when the folder or configuration cannot be read or an address cannot be used.
     """
+    own_stderr()
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     _on_signal(signals.put)
-    _check_readable(settings.models)
-    catalog, status = Catalog(settings.models, settings.log), Health()
+    catalog, status = _catalog(settings), Health()
     monitor = Monitor(catalog, settings.log)
-    dataplane = Dataplane(catalog, monitor.ran)
+    dataplane = Dataplane(catalog, settings.limits, monitor.ran)
     with _bound(settings, dataplane, monitor, status) as (server, port), _rest(settings, dataplane, monitor) as rest:
-        _poll(catalog, status)
+        _poll(catalog, status, FIRST_LOAD_SECONDS)
         server.start()
         if rest:
             rest.start()
-        _announce(settings, catalog, port, rest.port if rest else None)
+        announce(settings, catalog.served(), port, rest.port if rest else None)
         while not _stopped(signals, settings.poll_seconds):
             _poll(catalog, status)
         _on_signal(lambda number: os._exit(128 + number))
@@ -120,16 +72,14 @@ def _stopped(signals: "queue.SimpleQueue[int]", wait_seconds: float) -> bool:
     return True
 
 
-def _check_readable(models: Path) -> None:
-    try:
-        os.scandir(models).close()
-    except FileNotFoundError:
-        pass  # to come, with the first training
-    except OSError as error:
-        raise DigitsError(
-            f"{models}: {error.strerror}. Give the folder that holds the models, for example: digits serve --models "
-            f"models"
-        ) from None
+def _catalog(settings: Settings) -> Catalog:
+    complaints = Complaints(settings.log)
+    source: Source
+    if settings.config:
+        source = ConfigFile(settings.config, complaints)
+    else:
+        source = ModelRoot(settings.models, complaints, settings.model_name)
+    return Catalog(source, complaints, settings.log)
 
 
 @contextmanager
@@ -137,17 +87,20 @@ def _bound(
     settings: Settings, dataplane: Dataplane, monitor: Monitor, status: Health
 ) -> Iterator[tuple[grpc.Server, int]]:
     """Make a server that listens but does not answer yet; yields it with its port."""
+    limits = settings.limits
     server = grpc.server(
-        futures.ThreadPoolExecutor(THREADS, "grpc"),
-        handlers=handlers(dataplane, monitor),
+        futures.ThreadPoolExecutor(limits.threads, "grpc"),
+        handlers=handlers(dataplane, monitor, limits.read_seconds),
+        maximum_concurrent_rpcs=limits.threads,  # nothing waits for a thread
         options=[
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server that takes half the calls
-            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_receive_message_length", limits.message_mib << 20),
             ("grpc.max_send_message_length", -1),
         ],
     )
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    address = _address(settings.host, settings.port)
+    reflection.enable(server)
+    address = settings.address(settings.port)
     try:
         if settings.certificates:
             port = server.add_secure_port(address, settings.certificates.for_grpc())
@@ -167,12 +120,12 @@ def _rest(settings: Settings, dataplane: Dataplane, monitor: Monitor) -> Iterato
     if settings.rest_port is None:
         yield None
         return
-    api = RestApi(dataplane, monitor, settings.rest_timeout_seconds)
+    api = RestApi(dataplane, monitor, settings.limits, settings.rest_timeout_seconds)
     context = settings.certificates.for_http() if settings.certificates else None
     try:
         rest = HttpServer(api, settings.host, settings.rest_port, context)
     except OSError:
-        raise _cannot_listen(_address(settings.host, settings.rest_port), "--rest-port") from None
+        raise _cannot_listen(settings.address(settings.rest_port), "--rest-port") from None
     try:
         yield rest
     finally:
@@ -186,35 +139,6 @@ def _cannot_listen(address: str, option: str) -> DigitsError:
     )
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _poll(catalog: Catalog, status: Health) -> None:
-    catalog.poll()
+def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:
+    catalog.poll(patience_seconds)
     status.update(serving=bool(catalog.served()))
-
-
-def _announce(settings: Settings, catalog: Catalog, port: int, rest_port: int | None) -> None:
-    tls = settings.certificates.describe() if settings.certificates else ""
-    for protocol, number in (("gRPC", port), ("REST", rest_port)):
-        if number is not None:
-            settings.log(f"listening on {_address(settings.host, number)} ({protocol}{tls})")
-    if warning := exposure(settings.host, settings.certificates):
-        settings.log(warning)
-    served = catalog.served()
-    if MODEL not in served:
-        settings.log(_what_to_do(settings.models, sorted(served)))
-        return
-    everywhere = settings.host in ("0.0.0.0", "::")
-    address = _address("127.0.0.1" if everywhere else settings.host, port)
-    trust = " --tls-ca CA.pem" if tls else ""
-    settings.log(f"try it: digits samples samples && digits classify samples/*.png --server {address}{trust}")
-
-
-def _what_to_do(models: Path, served: list[str]) -> str:
-    if versions.latest_version(models):
-        return f"no model in {models}, which holds versions itself. Give the folder above it: --models {models.parent}"
-    step = f"digits promote {served[0]}" if served else f"digits train --models {models}"
-    others = f" Serving {', '.join(served)}." if served else ""
-    return f"no model '{MODEL}' in {models} yet: run '{step}', and it is picked up.{others}"

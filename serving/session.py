@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from client.tensors import Array
 from serving.engine import silenced_stderr
 from serving.errors import STATUSES, ServingError, invalid
+from serving.limits import Budget
 from serving.signatures import Signatures
+
+MOST_MILLISECONDS = 2**31
+"""What stands for no deadline."""
 
 
 class SessionEngine:
@@ -24,20 +29,27 @@ class SessionEngine:
             self._session = tf.compat.v1.Session(graph=tf.Graph())
             tf.compat.v1.saved_model.load(self._session, ["serve"], str(version_dir))
         self._failure = tf.errors.OpError
+        self._run_options = tf.compat.v1.RunOptions
         self._signatures = signatures
 
-    def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(
+        self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], budget: Budget
+    ) -> dict[str, Array]:
         """Run the graph; the session's own errors keep their code and text."""
         definition = self._signatures[signature]
         feeds = {definition.inputs[alias].name: array for alias, array in inputs.items()}
         fetches = {alias: definition.outputs[alias].name for alias in outputs}
         try:
-            answer = self._session.run(fetches, feeds)
+            answer = self._session.run(fetches, feeds, self._options(budget))
         except self._failure as error:
             raise ServingError(STATUSES[error.error_code], error.message) from None
         if any(array is None for array in answer.values()):
             raise invalid(f"Signature {signature} cannot be run.")
         return {alias: np.asarray(array) for alias, array in answer.items()}
+
+    def _options(self, budget: Budget) -> Any:
+        milliseconds = min(budget.seconds_left() * 1000, MOST_MILLISECONDS)
+        return self._run_options(timeout_in_ms=max(1, int(milliseconds)))
 
     def close(self) -> None:
         """Free the variables."""

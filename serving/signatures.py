@@ -5,13 +5,25 @@ check is ours: TensorFlow Serving leaves shapes to the model's first operation, 
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from client.contract import IMAGES, SERVING_SIGNATURE
 from client.proto.tensor_pb2 import DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto
-from client.tensors import Array, unpack
+from client.tensors import READABLE, Array, unpack
 from serving.errors import ServingError, invalid
 
 Signatures = Mapping[str, SignatureDef]
+UNREAD = frozenset(DataType.values()) - READABLE - {DataType.DT_INVALID}
+"""Types that TensorFlow has and our models do not."""
+
+
+class Input(NamedTuple):
+    """A decoded tensor and its type in the request."""
+
+    dtype: int
+    array: Array
 
 
 def find(signatures: Signatures, name: str) -> tuple[str, SignatureDef]:
@@ -22,20 +34,42 @@ def find(signatures: Signatures, name: str) -> tuple[str, SignatureDef]:
     return name, signatures[name]
 
 
-def decode_inputs(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -> dict[str, Array]:
-    """Decode a request's tensors; raises INVALID_ARGUMENT for any that the signature does not want as it is."""
+def decode_inputs(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -> dict[str, Input]:
+    """Decode a request's tensors and the defaults of those that it leaves out; `check_inputs` comes after the outputs.
+
+    Raises INVALID_ARGUMENT for a wrong number, a missing or stray name, and a tensor that is none.
+    """
     _check_count(signature, tensors)
-    expected = sorted(signature.inputs.items())
-    for alias, info in expected:
-        if alias not in tensors:
-            raise invalid(
-                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {_names(tensors)}, or default input alias set: "
-            )
-    inputs = {alias: _decode(position, alias, info, tensors[alias]) for position, (alias, info) in enumerate(expected)}
-    for alias, info in expected:
-        _check_shape(alias, info.tensor_shape, inputs[alias].shape)
+    inputs = {}
+    for alias, info in sorted(signature.inputs.items()):
+        tensor = tensors[alias] if alias in tensors else _default(signature, alias, tensors)
+        inputs[alias] = _decode(alias, info, tensor)
+    if len(used := set(tensors) & set(inputs)) != len(tensors):
+        raise invalid(
+            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
+            f"request input: {','.join(sorted(tensors))}"
+        )
     return inputs
+
+
+def _default(signature: SignatureDef, alias: str, tensors: Mapping[str, TensorProto]) -> TensorProto:
+    if alias not in signature.defaults:
+        raise invalid(
+            f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
+            f"default value provided. Inputs expected to be in the request {_names(tensors)}, or default input alias "
+            f"set: {','.join(sorted(signature.defaults))}"
+        )
+    return signature.defaults[alias]
+
+
+def check_inputs(signature: SignatureDef, inputs: Mapping[str, Input]) -> dict[str, Array]:
+    """Give the arrays. Raises INVALID_ARGUMENT for a type or shape that the signature does not want as it is."""
+    for position, (alias, given) in enumerate(inputs.items()):
+        if given.dtype != (wanted := signature.inputs[alias].dtype):
+            raise invalid(f"Expects arg[{position}] to be {type_name(wanted)} but {type_name(given.dtype)} is provided")
+    for alias, given in inputs.items():
+        _check_shape(alias, signature.inputs[alias].tensor_shape, given.array.shape)
+    return {alias: given.array for alias, given in inputs.items()}
 
 
 def select_outputs(signature: SignatureDef, output_filter: Iterable[str]) -> list[str]:
@@ -59,7 +93,7 @@ def _names(aliases: Iterable[str]) -> str:
 
 def _check_count(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -> None:
     given, wanted = set(tensors), set(signature.inputs)
-    if len(given) != len(wanted):
+    if len(given) > len(wanted) or (len(given) < len(wanted) and not signature.defaults):
         raise invalid(
             f"input size does not match signature: {len(given)}!={len(wanted)} "
             f"len({_names(given)}) != len({_names(wanted)}). "
@@ -67,14 +101,11 @@ def _check_count(signature: SignatureDef, tensors: Mapping[str, TensorProto]) ->
         )
 
 
-def _decode(position: int, alias: str, info: TensorInfo, tensor: TensorProto) -> Array:
-    # Before decoding, so that a valid tensor of a type that we do not decode (half) gets the right text too.
-    if tensor.dtype != info.dtype and tensor.dtype in DataType.values() and tensor.dtype != DataType.DT_INVALID:
-        raise invalid(
-            f"Expects arg[{position}] to be {type_name(info.dtype)} but {type_name(tensor.dtype)} is provided"
-        )
+def _decode(alias: str, info: TensorInfo, tensor: TensorProto) -> Input:
+    if tensor.dtype in UNREAD and tensor.dtype != info.dtype:
+        return Input(tensor.dtype, np.empty(0))  # a valid tensor, refused for its type later
     try:
-        return unpack(tensor)
+        return Input(tensor.dtype, unpack(tensor))
     except ValueError:
         raise invalid(f"tensor parsing error: {alias}") from None
 

@@ -23,6 +23,7 @@ LITERT_BINDING_FILE = f"{EXTRA}/model.tflite.json"
 ORIGIN_FILE = f"{EXTRA}/origin.json"
 WARMUP_FILE = f"{EXTRA}/tf_serving_warmup_requests"
 MODEL_CARD_FILE = f"{EXTRA}/model_card.md"
+EVALUATION_FILE = f"{EXTRA}/evaluation.json"
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _STAGING = ".staging-"

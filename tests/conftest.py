@@ -2,22 +2,45 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf.wrappers_pb2 import Int64Value
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from client.proto.serving_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelSpec,
+    ModelVersionStatus,
+    PredictRequest,
+    PredictResponse,
+)
+from client.tensors import pack_content
+from serving import versions
 
 DIGITS = str(Path(sys.executable).with_name("digits"))
+TIMEOUT = 60
+METHODS = {"Predict": PredictResponse, "GetModelStatus": GetModelStatusResponse}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--server", metavar="HOST:PORT", help="run the conformance tests against this server")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer has set must not change what the commands do or print."""
     for name in [*os.environ]:
-        if name.startswith("DIGITS_") or name in ("FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS", "COLUMNS"):
+        if name.startswith(("DIGITS_", "MODEL_")) or name in ("FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS", "COLUMNS"):
             monkeypatch.delenv(name)
 
 
@@ -61,50 +84,103 @@ def mnist_test() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([mnist.x_val, mnist.x_test]), np.concatenate([mnist.y_val, mnist.y_test])
 
 
-class Launched:
-    """An embedded server that serves `digits`: its addresses by protocol, its process, and the lines that it prints."""
+class Server:
+    """A `digits serve` process: what it has printed so far, and a channel to it."""
 
-    def __init__(self, models: Path, *options: str | Path) -> None:
-        command = [DIGITS, "serve", "--models", models, "--port", "0", *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
+    def __init__(self, command: list[str], **options) -> None:
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
         self.lines: list[str] = []
+        self.endless: list[grpc.Future] = []
+        self._printed = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.wait_for("listening on ")
+        self.address = self.endpoints["gRPC"]
+        self.channel = grpc.insecure_channel(self.address, [("grpc.max_send_message_length", -1)])
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.lines.append(line.rstrip("\n"))
-            if "try it: " in line:
-                break
+            with self._printed:
+                self.lines.append(line.rstrip("\n"))
+                self._printed.notify_all()
+
+    def wait_for(self, start: str) -> str:
+        """Give the first line that begins so, or whose message in JSON does, once it is printed."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if line.startswith(start) or f'"message": "{start}' in line]
+
+        with self._printed:
+            assert self._printed.wait_for(found, TIMEOUT), f"no '{start}' in {self.lines}"
+        return found()[0]
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Give the addresses that it has printed, by protocol."""
         found = re.findall(r"listening on ([\d.]+:\d+) \((\w+)", "\n".join(self.lines))
-        assert found, self.lines
-        self.endpoints = {protocol: address for address, protocol in found}
+        return {protocol: address for address, protocol in found}
+
+    def method(self, name: str) -> grpc.UnaryUnaryMultiCallable:
+        service = "ModelService" if name == "GetModelStatus" else "PredictionService"
+        path = f"/tensorflow.serving.{service}/{name}"
+        return self.channel.unary_unary(path, lambda message: message.SerializeToString(), METHODS[name].FromString)
+
+    def predict(self, count: int = 1, name: str = "digits", number: int | None = None, timeout: float = TIMEOUT):
+        """Begin a Predict of that many images."""
+        blank = np.zeros((count, 28, 28), np.uint8)
+        request = PredictRequest(model_spec=ModelSpec(name=name), inputs={"images": pack_content(blank)})
+        if number is not None:
+            request.model_spec.version.CopyFrom(Int64Value(value=number))
+        return self.method("Predict").future(request, timeout=timeout)
+
+    def version(self, name: str = "digits", number: int | None = None) -> int:
+        """Give the version that answers a Predict."""
+        return self.predict(1, name, number).result().model_spec.version.value
+
+    def states(self, name: str = "digits") -> list[tuple[int, str, int]]:
+        """Give version, state and error code of all versions that were met."""
+        request = GetModelStatusRequest(model_spec=ModelSpec(name=name))
+        told = self.method("GetModelStatus")(request, timeout=TIMEOUT).model_version_status
+        return [(v.version, ModelVersionStatus.State.Name(v.state), v.status.error_code) for v in told]
+
+    def healthy(self) -> bool:
+        answer = self.health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def endless_call(self, reached: bool = True) -> threading.Event:
+        """Begin a Predict that never sends its message, so that it stays in flight until the event is set."""
+        leave = threading.Event()
+
+        def never() -> Iterator[bytes]:
+            leave.wait()
+            yield from ()
+
+        method = self.channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+        self.endless.append(method.future(never()))  # unreferenced it would be cancelled
+        if reached:
+            self.version()  # a later call on the same connection is answered: the endless one has reached the server
+        return leave
 
     def stop(self) -> int:
-        """End it with SIGTERM, take in its last lines, and give its exit code."""
-        assert self.process.stderr is not None
+        """End it with SIGTERM, unless it has ended, and give its exit code."""
         self.process.terminate()
-        self.lines += self.process.stderr.read().splitlines()
+        return self.ended()
+
+    def ended(self) -> int:
+        code = self.process.wait(TIMEOUT)
+        self._reader.join()
+        self.channel.close()
         self.process.stderr.close()
-        return self.process.wait()
-
-
-@pytest.fixture
-def launch(model_root: Path) -> Iterator[Callable[..., Launched]]:
-    """Start servers on the trained models, with options; those that still run are ended after the test."""
-    launched: list[Launched] = []
-
-    def launch(*options: str | Path, models: Path = model_root) -> Launched:
-        launched.append(Launched(models, *options))
-        return launched[-1]
-
-    yield launch
-    for server in launched:
-        if not server.process.stderr.closed:
-            server.stop()
+        return code
 
 
 @pytest.fixture(scope="session")
 def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
     """The addresses of an embedded server on the trained models: `gRPC` and `REST`."""
-    server = Launched(model_root)
+    server = Server([DIGITS, "serve", "--models", str(model_root), "--port", "0"])
+    server.wait_for("try it: ")
     yield server.endpoints
     assert server.stop() == 0
 
@@ -113,3 +189,67 @@ def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
 def served(endpoints: dict[str, str]) -> str:
     """The gRPC address of the embedded server."""
     return endpoints["gRPC"]
+
+
+@pytest.fixture
+def root(model_root: Path, tmp_path: Path) -> Path:
+    """A model root to change, with digits/1 and A/1."""
+    for name in ("digits", "A"):
+        shutil.copytree(model_root / name / "1", tmp_path / "models" / name / "1")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Start servers that look for new versions every 0.1 s; those that still run are ended after the test."""
+    started: list[Server] = []
+
+    def start(models: Path | None, *options: str | Path, **environment: str) -> Server:
+        root = ["--models", models] if models else []
+        arguments = [DIGITS, "serve", *root, "--port", "0", "--poll-seconds", "0.1", *options]
+        started.append(Server([str(argument) for argument in arguments], env={**os.environ, **environment}))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.ended()
+
+
+@pytest.fixture
+def launch(model_root: Path, start) -> Callable[..., Server]:
+    """Start servers on the trained models, with options, and wait until they serve `digits`."""
+
+    def launch(*options: str | Path, models: Path = model_root) -> Server:
+        server = start(models, *options)
+        server.wait_for("try it: ")
+        return server
+
+    return launch
+
+
+@pytest.fixture
+def publish(model_root: Path) -> Callable[..., int]:
+    """Publish a copy of the trained digits/1 as the next version of a model under a root."""
+
+    def publish(root: Path, damage: Callable[[Path], None] = lambda directory: None, name: str = "digits") -> int:
+        with versions.staging(root / name) as directory:
+            shutil.copytree(model_root / "digits" / "1", directory, dirs_exist_ok=True)
+            damage(directory)
+            return int(versions.publish(directory).name)
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Wait for something to become true."""
+
+    def wait_until(true: Callable[[], object]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    return wait_until

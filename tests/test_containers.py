@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from client.contract import GRPC_PORT, REST_PORT
 
@@ -168,20 +167,6 @@ def test_the_configuration_of_tensorflow_serving_is_where_its_flags_say(tmp_path
     for flag in ("model_config_file", "monitoring_config_file"):
         assert flags[flag].startswith("/config/")
         assert (ROOT / "serving/tensorflow_serving" / Path(flags[flag]).name).exists()
-
-
-def test_the_monitoring_configuration_is_a_monitoring_config() -> None:
-    # tensorflow_serving/config/monitoring_config.proto, which tensorflow-serving-api does not ship
-    file = descriptor_pb2.FileDescriptorProto(name="monitoring_config.proto", syntax="proto3")
-    prometheus, monitoring = file.message_type.add(name="PrometheusConfig"), file.message_type.add(name="Monitoring")
-    prometheus.field.add(name="enable", number=1, type="TYPE_BOOL")
-    prometheus.field.add(name="path", number=2, type="TYPE_STRING")
-    monitoring.field.add(name="prometheus_config", number=1, type="TYPE_MESSAGE", type_name="PrometheusConfig")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    config = message_factory.GetMessageClass(pool.FindMessageTypeByName("Monitoring"))()
-    text_format.Parse((ROOT / "serving/tensorflow_serving/monitoring.config").read_text(), config)
-    assert (config.prometheus_config.enable, config.prometheus_config.path) == (True, "/monitoring/prometheus/metrics")
 
 
 def test_compose_builds_stages_that_exist_and_classifies_through_either_server(digits, served, tmp_path) -> None:

@@ -21,6 +21,7 @@ from serving.http_server import HttpServer
 from serving.logs import Log
 from serving.metrics import Histogram, Values, render
 from serving.monitor import Monitor
+from serving.sources import Complaints, ModelRoot
 
 PREDICT = "/v1/models/digits:predict"
 BLANK = np.zeros((28, 28), np.uint8)
@@ -72,7 +73,7 @@ def test_the_drain_answers_requests_that_have_begun(launch) -> None:
     with closing(begin(server.endpoints["REST"], BODY, sent=5)) as connection:
         metrics(server.endpoints["REST"])  # is answered later, so the other has reached the server
         server.process.terminate()
-        assert server.process.stderr.readline() == "stopping: finishing the calls in flight\n"
+        server.wait_for("stopping")
         connection.send(BODY[5:])
         assert answer(connection)[0] == 200
     assert server.process.wait(TIMEOUT) == 0
@@ -200,7 +201,8 @@ def test_a_fault_of_ours_is_told_to_the_operator_and_hardly_to_the_caller(tmp_pa
     def broken(request: PredictRequest) -> None:
         raise ValueError("only for the operator")
 
-    monitor = Monitor(Catalog(tmp_path, print), Log())
+    complaints = Complaints(print)
+    monitor = Monitor(Catalog(ModelRoot(tmp_path, complaints), complaints, print), Log())
     with pytest.raises(ServingError) as caught:
         monitor.watched("GRPC", "Predict", broken)(PredictRequest())
     assert (caught.value.status, str(caught.value)) == (

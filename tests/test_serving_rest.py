@@ -401,7 +401,7 @@ def test_gzip_bodies_are_inflated_and_answers_are_plain(post) -> None:
 
 
 BOMB = gzip.compress(bytes(101 << 20))
-TOO_LONG = "Body larger than 104857600 bytes. Send fewer images at a time"
+TOO_LONG = "Body larger than 67108864 bytes. Send fewer images at a time"
 NOT_GZIP = "The body is not gzip, as Content-Encoding says: "
 
 

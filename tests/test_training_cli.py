@@ -1,9 +1,12 @@
 """`digits train`, `results`, `export` and `samples`, as a person runs them."""
 
 import json
+import os
 import shutil
 import signal
+import statistics
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -30,7 +33,9 @@ def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(traine
 def test_a_run_leaves_its_logs_settings_and_weights(trained):
     run_dir = next((trained[0] / "runs").glob("A_*"))
     names = {path.name for path in run_dir.iterdir()}
-    assert names == {"config.json", "epochs.csv", "log.txt", "model.keras", "result.json", "train", "validation"}
+    state = {"checkpoint.npz", "lock", "concluded"}
+    figures = {"config.json", "epochs.csv", "evaluation.json", "result.json", "train", "log.txt"}
+    assert names == {*state, *figures, "validation", "model.keras"}
     header, *epochs = (run_dir / "epochs.csv").read_text().splitlines()
     assert header.startswith("epoch,accuracy,")
     assert len(epochs) == 3
@@ -48,7 +53,7 @@ def test_results_come_as_markdown_with_the_published_accuracy_beside_ours(model_
     lines = digits("results", "--markdown", "--models", model_root).stdout.splitlines()
     assert lines[0].startswith("| Model_name | Description | Loss | Accuracy | Published | Validation |")
     assert lines[1].startswith("| --- | --- | --: |")
-    assert [line.count("|") for line in lines] == [13] * 4
+    assert [line.count("|") for line in lines] == [15] * 4
     assert "0.9898" in lines[2]
     assert "0.9782" in lines[3]
 
@@ -179,7 +184,7 @@ def test_leaving_early_ends_the_workers(tmp_path):
 
 
 def row(letter, val_accuracy, val_loss=0.1, accuracy=0.5):
-    fields = dict.fromkeys(results.Result.__dataclass_fields__, 0)
+    fields = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"seed_accuracies": []}
     own = {"model": letter, "run": letter, "val_accuracy": val_accuracy, "val_loss": val_loss, "accuracy": accuracy}
     return results.Result(**fields | own)
 
@@ -188,6 +193,85 @@ def test_the_choice_is_by_validation_and_never_by_test():
     rows = [row("A", 0.98), row("B", 0.99, 0.2), row("C", 0.99, 0.1)]
     assert results.best(rows).model == "C"
     assert results.best([replace(one, accuracy=1 - one.val_accuracy) for one in rows]).model == "C"
+
+
+SHUFFLED = """
+import dataclasses, json, sys
+from pathlib import Path
+import numpy as np
+from training import data, results
+from training.job import Job
+from training.train import train_on
+mnist = data.load()
+if sys.argv[2] == "shuffled":
+    labels = np.random.default_rng(1).permutation(mnist.y_test)
+    mnist = dataclasses.replace(mnist, y_test=labels)
+rows = []
+for letter, seed in (("A", 1), ("A", 2), ("C", 1)):
+    run_dir = Path(sys.argv[1]) / f"{letter}{seed}"
+    run_dir.mkdir(parents=True)
+    job = Job(letter=letter, recipe="notebook", run_dir=run_dir, seed=seed, epochs=3, limit=3000)
+    rows.append(train_on(mnist, job, lambda progress: None))
+best = results.best(rows)
+print(json.dumps([best.run, best.val_accuracy, best.epochs, best.accuracy]))
+"""
+
+
+def test_with_shuffled_test_labels_the_same_model_is_chosen(tmp_path):
+    def choose(labels):
+        command = [sys.executable, "-c", SHUFFLED, tmp_path / labels, labels]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert finished.returncode == 0, finished.stderr[-2000:]
+        return json.loads(finished.stdout)
+
+    *chosen, accuracy = choose("true")
+    *same, shuffled_accuracy = choose("shuffled")
+    assert chosen == same
+    assert accuracy > 0.8
+    assert shuffled_accuracy < 0.2
+
+
+def test_of_several_seeds_the_best_by_validation_is_exported_with_the_spread_of_all(several):
+    folder, _ = several
+    rows = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("A_*/result.json"))]
+    exported = results.own_result(folder / "models" / "A" / "1")
+    assert [row["seed"] for row in rows] == [1, 2]
+    assert exported.run == max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["run"]
+    accuracies = [row["accuracy"] for row in rows]
+    assert exported.spread == (statistics.mean(accuracies), statistics.stdev(accuracies), 2)
+    assert len(list((folder / "models" / "A").iterdir())) == 1
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
+    import keras
+
+    from training.layers import CUSTOM_OBJECTS
+
+    folder, finished = several
+    assert "ensemble  exported and checked: models/ensemble/1" in finished.stderr
+    assert "The mean of A (seed" in finished.stdout
+    images = mnist_test[0][:50, ..., None].astype(np.float32)
+
+    def answers(pattern):
+        paths = (folder / "runs").glob(f"{pattern}/model.keras")
+        return [keras.saving.load_model(path, CUSTOM_OBJECTS, compile=False)(images).numpy() for path in paths]
+
+    [mean] = answers("ensemble_*")
+    np.testing.assert_allclose(mean, np.mean(answers("A_*"), axis=0), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def several(digits, tmp_path_factory):
+    """A with two seeds, and both as one model."""
+    folder = tmp_path_factory.mktemp("several")
+    finished = digits("train", "A", "--seeds", "2", "--ensemble", "2", "--limit", "3000", "--epochs", "2", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished
+
+
+def test_errors_are_counted_of_the_test_half_and_of_all():
+    assert replace(row("A", 0.99), accuracy=0.998).errors == (10, 60)
 
 
 def test_a_new_result_replaces_the_models_old_row():

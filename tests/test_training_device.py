@@ -1,28 +1,92 @@
-"""Several devices train together; what is not there is refused. Virtual CPUs stand for GPUs."""
+"""Several devices, and several hosts, train together. Virtual CPUs and processes of this machine stand for them."""
 
-import subprocess
+import json
+import os
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import PIPE, Popen
 
+import numpy as np
 import pytest
 
-TWO_DEVICES = """
+from training import cluster
+
+TRAIN = """
 import sys
 from pathlib import Path
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from training import train
 from training.job import Job
-train.configure = lambda device, threads: (tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), "2 CPUs")
-job = Job(letter="A", recipe=sys.argv[1], run_dir=Path(sys.argv[2]), epochs=2, limit=6000)
-print(train.train(job, lambda progress: None).val_accuracy)
+from training.train import train
+letter, recipe, device, run_dir = sys.argv[1:]
+job = Job(letter=letter, recipe=recipe, run_dir=Path(run_dir), epochs=2, limit=3840, device=device)
+print(train(job, lambda progress: None).val_accuracy)
 """
 
 
-@pytest.mark.parametrize("recipe", ["tuned", "notebook"])
-def test_a_mirrored_strategy_trains_both_recipes(recipe, tmp_path):
-    command = [sys.executable, "-c", TWO_DEVICES, recipe, tmp_path]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    assert float(finished.stdout) > 0.7
+def train(*arguments, **environment):
+    command = [sys.executable, "-c", TRAIN, *map(str, arguments)]
+    with Popen(command, stdout=PIPE, stderr=PIPE, text=True, env={**os.environ, **environment}) as process:
+        output, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors[-2000:]
+    return float(output)
+
+
+def weights(run_dir):
+    with np.load(run_dir / "checkpoint.npz") as file:
+        return file["weights"]
+
+
+@pytest.mark.parametrize(("letter", "recipe", "accuracy"), [("A", "notebook", 0.7), ("G", "tuned", 0.3)])
+def test_two_devices_train_both_recipes(letter, recipe, accuracy, tmp_path):
+    assert train(letter, recipe, "cpu:2", tmp_path) > accuracy
     assert (tmp_path / "result.json").exists()
+
+
+def test_two_devices_take_the_steps_of_one(tmp_path):
+    for device in ("cpu:1", "cpu:2"):
+        (tmp_path / device).mkdir()
+        train("A", "notebook", device, tmp_path / device)
+    one, two = (weights(tmp_path / device) for device in ("cpu:1", "cpu:2"))
+    assert np.corrcoef(one, two)[0, 1] > 0.999  # the mean of two halves' gradients, but for 240 steps of rounding
+
+
+def test_two_hosts_end_with_the_same_weights(tmp_path):
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+
+    def host(index):
+        (tmp_path / str(index)).mkdir()
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        return train("A", "notebook", "cpu", tmp_path / str(index), TF_CONFIG=json.dumps(config))
+
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(host, range(2))
+    assert first == second > 0.7
+    np.testing.assert_array_equal(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "hosts", "chief"),
+    [
+        ("", 1, True),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2, True),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}', 2, False),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}', 2, False),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', 2, True),
+    ],
+)
+def test_one_of_the_hosts_exports(config, hosts, chief, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert (cluster.hosts(), cluster.is_chief()) == (hosts, chief)
+
+
+def test_a_damaged_tf_config_is_one_line(digits, tmp_path):
+    finished = digits("train", "A", cwd=tmp_path, env={**os.environ, "TF_CONFIG": "{"})
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("error: TF_CONFIG in the environment is not what TensorFlow wants")
+    assert finished.stderr.count("\n") == 1

@@ -75,6 +75,8 @@ def test_a_version_holds_everything_the_servers_need(version):
         "variables/variables.index",
         "variables/variables.data-00000-of-00001",
         "assets.extra/benchmark.json",
+        "assets.extra/evaluation.json",
+        "assets.extra/mistakes.png",
         "assets.extra/model.tflite",
         "assets.extra/model.tflite.json",
         "assets.extra/model_card.md",

@@ -1,7 +1,12 @@
-"""The model card of a version, rendered from its benchmark.json."""
+"""The model card of a version, one page rendered from its benchmark.json and evaluation.json, and its mistakes."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from serving.versions import EXTRA, MODEL_CARD_FILE
+from training import confusion
+from training.data import Array
 from training.results import Result, to_markdown
 
 _TEMPLATE = """---
@@ -17,27 +22,62 @@ metrics:
 Reads one handwritten digit in a 28×28 greyscale image: a convolutional network of {own.parameters:,} parameters.
 
 **Input** `images` uint8 [n, 28, 28], 0 is paper and 255 is ink, the digit centred by mass in a 20×20 box as in MNIST.
-**Output** `probabilities` float32 [n, 10] and `digit` int64 [n]. Photos and scans need the preprocessing of the
-`digits` client first. Letters, several digits in one image and blank paper are out of scope: it answers with a digit.
+**Output** `probabilities` float32 [n, 10] and `digit` int64 [n].
+**Limits** It always answers with a digit: for letters, blank paper and several digits in one image too. Photos and
+scans need the preprocessing of the `digits` client first. MNIST was written by American census employees and pupils;
+hands of other schools were not tested. Probabilities are not calibrated: see how sure it was of its mistakes.
+**Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then `digits classify photo.jpg`.
 
 **Data** MNIST: {own.images:,} training images; chosen by the first 5,000 test images, reported on the last 5,000.
-**Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.seconds:.0f} s on {own.device}.
-**Accuracy** {own.accuracy:.4f} on test ({errors} errors of 5,000), {own.val_accuracy:.4f} on validation,
-{own.train_accuracy:.4f} on training images; the author of the exercise published {own.published_accuracy:.4f}.
-**Versions** {packages}.
-
+**Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.seconds:.0f} s.
+**Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
+{own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
+**Hardware** {own.device}. **Software** {packages}.
+{details}
 ## All models
 
 {table}
 
 Reproduce with `digits train {own.model} --recipe {own.recipe} --seed {own.seed}`.
 """
+_DETAILS = """
+## Each digit of the test half
+
+| digit | {digits} |
+| --- |{rule}
+| accuracy | {accuracies} |
+
+Confused most often: {confused}.
+"""
 
 
-def render(content: dict[str, Any]) -> str:
+def write(directory: Path, content: dict[str, Any], evaluation: dict[str, Any], images: Array) -> None:
+    """Write model_card.md into a version, and the surest mistakes among the 10,000 `images` beside it."""
+    from training import figures
+
+    card = render(content, evaluation)
+    if evaluation["mistakes"]:
+        picture = figures.mistakes(content["model"], evaluation["mistakes"], images)
+        image = replace(picture, name="mistakes").save(directory / EXTRA)
+        card += (
+            f"\n## {image.title}\n\nThe digit, the answer, and how sure it was.\n\n![{image.alt}]({image.path.name})\n"
+        )
+    (directory / MODEL_CARD_FILE).write_text(card)
+
+
+def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     """Render the Markdown of a model card."""
     rows = [Result(**row) for row in content["results"]]
     own = next(row for row in rows if row.run == content["run"])
     packages = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    errors = round((1 - own.accuracy) * 5_000)
-    return _TEMPLATE.format(own=own, errors=errors, packages=packages, table=to_markdown(rows))
+    published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
+    details = _details(evaluation["confusion"])
+    table = to_markdown(rows)
+    return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table)
+
+
+def _details(matrix: confusion.Matrix) -> str:
+    accuracies = " | ".join(f"{accuracy:.4f}" for accuracy in confusion.accuracies(matrix))
+    digits = " | ".join(str(digit) for digit in range(len(matrix)))
+    rule = " --: |" * len(matrix)
+    return _DETAILS.format(digits=digits, rule=rule, accuracies=accuracies, confused=confusion.named(matrix, 5))

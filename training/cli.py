@@ -1,4 +1,4 @@
-"""Commands of `digits` that belong to training: train, results, samples."""
+"""Commands of `digits` that belong to training: train, results, report, samples."""
 
 import os
 from enum import StrEnum
@@ -27,6 +27,7 @@ class Letter(StrEnum):
     D = "D"
     E = "E"
     F = "F"
+    G = "G"
 
 
 class RecipeName(StrEnum):
@@ -34,6 +35,14 @@ class RecipeName(StrEnum):
 
     tuned = "tuned"
     notebook = "notebook"
+
+
+class Precision(StrEnum):
+    """What to compute in; weights are kept, and models exported, in float32."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class Device(StrEnum):
@@ -51,11 +60,14 @@ Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a fo
 @app.command(rich_help_panel="Training")
 def train(
     letters: Annotated[
-        list[Letter] | None, typer.Argument(metavar="[A B C D E F]", case_sensitive=False, help="Models; default all.")
+        list[Letter] | None,
+        typer.Argument(metavar="[A B C D E F G]", case_sensitive=False, help="Models; default all."),
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="Ours, or the author's.")] = RecipeName.tuned,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed on one thread gives the same weights.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Train each model N times, from --seed on; export the best.")] = 1,
+    ensemble: Annotated[int | None, typer.Option(min=2, help="Also export the N best trainings as one model.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on the first N images only, for a quick run.")] = None,
     data: Data = None,
     models: Models = Path("models"),
@@ -64,33 +76,44 @@ def train(
     ),
     device: Annotated[Device, typer.Option(help="auto takes GPUs where there are any.")] = Device.auto,
     jobs: Annotated[int | None, typer.Option(min=1, help="Models trained side by side; default one a core.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="bfloat16 and float16 are faster where the hardware has them.")
+    ] = (Precision.float32),
+    resume: Annotated[bool, typer.Option(help="Go on with the same training where it was killed.")] = True,
 ) -> None:
     """Train models, export each as a checked version, and promote the best by validation.
 
-    Examples: digits train | digits train D --seed 2 | digits train A --limit 5000 --epochs 2
+    Killed or interrupted, the same command goes on after the last epoch and ends with the same weights.
+
+    Examples: digits train | digits train G --seeds 5 --ensemble 5 | digits train A --limit 5000 --epochs 2
     """
-    from training import pipeline
+    from training import cluster, pipeline
     from training.job import Job
 
     _require_tensorflow()
+    if cluster.hosts() > 1:
+        jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
     chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
-    parallel = jobs or min(len(chosen), _cores())
-    threads = max(1, _cores() // parallel)
+    parallel = jobs or min(len(chosen) * seeds, _cores())
     todo = [
         Job(
             letter=letter.value,
-            run_dir=pipeline.new_run_dir(runs, letter.value),
+            name=letter.value if seeds == 1 else f"{letter.value} seed {number}",
+            run_dir=runs,
             recipe=recipe.value,
             epochs=epochs,
-            seed=seed,
+            seed=number,
             limit=limit,
             data=data,
             device=device.value,
-            threads=threads,
+            threads=max(1, _cores() // parallel),
+            precision=precision.value,
         )
         for letter in chosen
+        for number in range(seed, seed + seeds)
     ]
-    _conclude(pipeline.train(todo, models, parallel), models)
+    todo = pipeline.run_dirs(runs, todo, resume)
+    _conclude(pipeline.train(todo, models, parallel, ensemble or 0), models)
 
 
 @app.command(rich_help_panel="Training")
@@ -158,6 +181,22 @@ def _print_table(table: Any, rows: "list[Result]") -> None:
     if not console.is_terminal:
         console.width = 500  # a pipe has no width: whatever the table needs
     console.print(table.to_table(rows, console.width))
+
+
+@app.command(rich_help_panel="Training")
+def report(
+    models: Models = Path("models"),
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
+    data: Data = None,
+) -> None:
+    """Write a page about all models to look at, print or mail: report.html, which holds its pictures, and these as PNG.
+
+    Example: digits report --out report
+    """
+    from training.report import write
+
+    page, *pictures = write(models, out, data)
+    note(f"wrote {page} and {len(pictures)} pictures. next: open {page} in a browser")
 
 
 @app.command(rich_help_panel="Training")

@@ -64,6 +64,11 @@ class Mnist:
     y_test: Array
     source: str
 
+    @property
+    def unseen(self) -> Array:
+        """The 10,000 images that are not trained on, in MNIST's order."""
+        return np.concatenate([self.x_val, self.x_test])
+
     def limit(self, images: int | None) -> "Mnist":
         """Keep only the first training images, for quick runs; validation and test stay whole."""
         return replace(self, x_train=self.x_train[:images], y_train=self.y_train[:images])

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,7 +95,9 @@ def _write_extra(
     (directory / versions.EXTRA).mkdir()
     content = _describe(rows, run_dir)
     (directory / versions.BENCHMARK_FILE).write_text(json.dumps(content, indent=1) + "\n")
-    (directory / versions.MODEL_CARD_FILE).write_text(card.render(content))
+    shutil.copy(run_dir / results.EVALUATION, directory / versions.EVALUATION_FILE)
+    evaluation = versions.read_json(directory / versions.EVALUATION_FILE)
+    card.write(directory, content, evaluation, mnist.unseen)
     write_litert(model, directory)
     write_warmup(mnist.x_val[:1], directory / versions.WARMUP_FILE)
 

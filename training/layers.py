@@ -1,4 +1,4 @@
-"""The two layers that Keras lacks, registered and serialisable: no Lambda layer, which is unsafe to load."""
+"""Layers that Keras lacks or computes slowly, registered and serialisable: no Lambda layer, which is unsafe to load."""
 
 from typing import Any
 
@@ -7,6 +7,50 @@ import numpy as np
 import tensorflow as tf
 
 Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="mnist_digits")
+class Conv2D(keras.layers.Conv2D):
+    """Keras' Conv2D, as a matrix product where a "valid" kernel covers its whole input and the output is one pixel.
+
+    oneDNN's convolution of 3×3 on 3×3 pixels takes four times as long as the product, and half of model A's step.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Convolve float [n, height, width, channels]."""
+        if self.padding != "valid" or tuple(inputs.shape[1:3]) != self.kernel_size:
+            return super().call(inputs)
+        kernel = keras.ops.reshape(self.kernel, [-1, self.filters])
+        output = keras.ops.matmul(keras.ops.reshape(inputs, [-1, kernel.shape[0]]), kernel)
+        output = output + self.bias if self.use_bias else output
+        return self.activation(output)[:, None, None, :]
+
+
+@keras.saving.register_keras_serializable(package="mnist_digits")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' BatchNormalization with TensorFlow's fused kernel in training: a sixth of model G's step less.
+
+    Input and output: float [n, height, width, channels]. As everywhere in TensorFlow, the variance that is kept for
+    later is the unbiased one.
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
+        """Normalize over all but the last axis; by what was kept, unless in training."""
+        if not training:
+            return super().call(inputs, training=False)
+        none = tf.zeros([0])
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=none,
+            variance=none,
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            kept.assign(kept * self.momentum + new * (1 - self.momentum))
+        return output
 
 
 @keras.saving.register_keras_serializable(package="mnist_digits")
@@ -50,7 +94,7 @@ class Inception(keras.layers.Layer):
         self.sizes = {"n1": n1, "n3": n3, "n5": n5, "pool": pool, "r3": r3, "r5": r5}
 
         def convolution(name: str, kernel_size: int) -> keras.layers.Layer:
-            return keras.layers.Conv2D(self.sizes[name], kernel_size, padding="same", activation="relu", name=name)
+            return Conv2D(self.sizes[name], kernel_size, padding="same", activation="relu", name=name)
 
         self.branches = [
             [convolution("n1", 1)],
@@ -69,19 +113,21 @@ class Inception(keras.layers.Layer):
                 shape = layer.compute_output_shape(shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Run the branches side by side."""
-        outputs = []
-        for branch in self.branches:
-            output = inputs
-            for layer in branch:
-                output = layer(output)
-            outputs.append(output)
-        return self.concatenate(outputs)
+        """Run the branches side by side; the three 1×1 convolutions that read the input are one."""
+        (n1,), (r3, n3), (r5, n5), (pooling, pool) = self.branches
+        first = [n1, r3, r5]
+        kernel = keras.ops.concatenate([layer.kernel for layer in first], axis=-1)
+        bias = keras.ops.concatenate([layer.bias for layer in first], axis=0)
+        merged = keras.ops.relu(keras.ops.conv(inputs, kernel) + bias)
+        own, reduced3, reduced5 = tf.split(merged, [layer.filters for layer in first], axis=-1)
+        return self.concatenate([own, n3(reduced3), n5(reduced5), pool(pooling(inputs))])
 
     def get_config(self) -> dict[str, Any]:
         """Give the constructor's arguments."""
         return {**super().get_config(), **self.sizes}
 
 
-CUSTOM_OBJECTS = {layer.__name__: layer for layer in (LocalResponseNormalization, Inception)}
+CUSTOM_OBJECTS = {
+    layer.__name__: layer for layer in (Conv2D, BatchNormalization, LocalResponseNormalization, Inception)
+}
 """For `keras.saving.load_model`; importing this module registers them as well."""

@@ -3,6 +3,7 @@
 Everything heavy runs in worker processes; this one only decides, and says what happens.
 """
 
+import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import copy_version
-from training import results, workers
+from training import checkpoint, cluster, results, workers
 from training.job import Job, Progress
 from training.progress import Display
 from training.results import Result
+
+ENSEMBLE = results.MODELS[-1]
 
 
 @dataclass
@@ -29,41 +32,92 @@ class Outcome:
     interrupted: bool = False
 
 
+def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
+    """Give each job the directory of the same training, left unfinished, or else a new one."""
+    taken: set[Path] = set()
+    placed = []
+    for job in jobs:
+        found = checkpoint.find_unconcluded(runs, job, taken) if resume else None
+        run_dir = found or new_run_dir(runs, job.letter)
+        taken.add(run_dir)
+        placed.append(dataclasses.replace(job, run_dir=run_dir))
+    return placed
+
+
 def new_run_dir(runs: Path, letter: str) -> Path:
     """Make runs/<letter>_<time>/, as the notebook names its TensorBoard logs."""
     base = runs / f"{letter}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 100))):
+    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 1000))):
         try:
             candidate.mkdir(parents=True)
         except FileExistsError:
             continue
         return candidate
-    raise DigitsError(f"{base}: a hundred runs in one second. Pass another --runs folder.")
+    raise DigitsError(f"{base}: a thousand runs in one second. Pass another --runs folder.")
 
 
-def train(jobs: list[Job], models: Path, parallel: int) -> Outcome:
-    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse."""
+def train(jobs: list[Job], models: Path, parallel: int, ensemble: int = 0) -> Outcome:
+    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse.
+
+    Of several seeds of a model the best by validation is exported; its row carries the accuracies of all. With
+    `ensemble` the best few of all trainings are exported as one model too.
+    """
     outcome = Outcome()
+    trained: list[Result] = []
     try:
-        _fit(jobs, parallel, outcome)
+        tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+        _run(tasks, parallel, outcome, trained)
     except KeyboardInterrupt:
         outcome.interrupted = True
-        note(f"interrupted: {len(outcome.finished)} of {len(jobs)} finished, exporting what is there (again to stop)")
+        note(
+            f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
+            "The same command goes on with the rest"
+        )
+    if not cluster.is_chief():
+        note("trained with the other hosts; the first one exports")
+        return outcome
+    runs = {job.run_dir.name: job.run_dir for job in jobs}
+    if ensemble and len(trained) > 1 and not outcome.interrupted:
+        _join(results.ranked(trained)[:ensemble], runs, jobs[0], outcome, trained)
+    _choose_seeds(trained, runs, outcome)
     _publish(models, parallel, jobs[0].data, outcome)
+    for row in trained:
+        if row.model in outcome.published:
+            checkpoint.conclude(runs[row.run])
     return outcome
 
 
-def _fit(jobs: list[Job], parallel: int, outcome: Outcome) -> None:
-    by_letter = {job.letter: job for job in jobs}
-    tasks = ((job.letter, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
+def _join(members: list[Result], runs: dict[str, Path], job: Job, outcome: Outcome, trained: list[Result]) -> None:
+    """Make one more run of the best ones."""
+    run_dirs = [runs[row.run] for row in members]
+    run_dir = new_run_dir(run_dirs[0].parent, ENSEMBLE)
+    runs[run_dir.name] = run_dir
+    task = partial(_join_task, run_dirs, run_dir, job.data)
+    _run([(ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
+
+
+def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome) -> None:
+    """Let the best seed of each model stand for it."""
+    for model in dict.fromkeys(row.model for row in trained):
+        chosen = results.of_seeds([row for row in trained if row.model == model])
+        results.write(chosen, runs[chosen.run] / "result.json")
+        outcome.finished[runs[chosen.run]] = chosen
+
+
+def _run(
+    tasks: Iterable[tuple[str, workers.Task, Path]], parallel: int, outcome: Outcome, trained: list[Result]
+) -> None:
     with Display() as display:
         for message in workers.run(tasks, parallel):
             if isinstance(message, Progress):
                 display.show(message)
             elif isinstance(message, workers.Done):
                 result: Result = message.outcome
-                outcome.finished[by_letter[message.name].run_dir] = result
-                display.say(f"{result.model}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}")
+                trained.append(result)
+                errors = "{} errors of 5,000, {} of 10,000".format(*result.errors)
+                display.say(
+                    f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f} ({errors})"
+                )
             else:
                 _note_failure(message, outcome)
 
@@ -72,6 +126,12 @@ def _train_task(job: Job, report: workers.Reporter) -> Result:
     from training.train import train
 
     return train(job, report)
+
+
+def _join_task(members: list[Path], run_dir: Path, data: Path | None, _: workers.Reporter) -> Result:
+    from training.ensemble import join
+
+    return join(members, run_dir, data)
 
 
 def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:
@@ -114,9 +174,9 @@ def _note_failure(failure: workers.Failed, outcome: Outcome) -> None:
 
 
 def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
-    """Replace the rows of models that were trained again; in the order of the letters."""
+    """Replace the rows of models that were trained again; in the order of the table."""
     rows = {row.model: row for row in (*old, *new)}
-    return [rows[letter] for letter in sorted(rows)]
+    return sorted(rows.values(), key=lambda row: results.MODELS.index(row.model))
 
 
 def _promote(models: Path, outcome: Outcome) -> None:

@@ -16,10 +16,10 @@ class Display:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self.terminal = console.is_terminal
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[float, float]] = {}
         self.tasks: dict[str, rich.progress.TaskID] = {}
         self.bars = rich.progress.Progress(
-            rich.progress.TextColumn("{task.fields[letter]}"),
+            rich.progress.TextColumn("{task.fields[name]}"),
             rich.progress.BarColumn(),
             rich.progress.TextColumn("{task.fields[line]}"),
             console=console,
@@ -41,23 +41,26 @@ class Display:
 
     def show(self, progress: Progress) -> None:
         """Take in where a training is."""
-        letter = progress.letter
-        if letter not in self.tasks:
-            self.tasks[letter] = self.bars.add_task("", total=progress.epochs, letter=letter, line="starting")
-            self.say(f"{letter}  training on {progress.device}")
-        if progress.epoch and letter not in self.started:
-            self.started[letter] = time.monotonic()  # without the seconds that compiling takes
+        name = progress.name
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task("", total=progress.epochs, name=name, line="starting")
+            self.say(f"{name}  training on {progress.device}")
+        if progress.remark:
+            self.say(f"{name}  {progress.remark}")
+        if progress.epoch and name not in self.started:
+            self.started[name] = time.monotonic(), progress.epoch  # without the seconds that compiling takes
         if progress.val_accuracy is None:
-            self.bars.update(self.tasks[letter], completed=progress.epoch)
+            self.bars.update(self.tasks[name], completed=progress.epoch)
             return
         line = self._line(progress)
-        self.bars.update(self.tasks[letter], completed=progress.epoch, line=line)
+        self.bars.update(self.tasks[name], completed=progress.epoch, line=line)
         if not self.terminal:
-            self.say(f"{letter}  {line}")
+            self.say(f"{name}  {line}")
 
     def _line(self, progress: Progress) -> str:
-        took = time.monotonic() - self.started[progress.letter]
-        left = took / progress.epoch * (progress.epochs - progress.epoch)
+        started, first = self.started[progress.name]
+        done = progress.epoch - first or 1.0  # an epoch of one call
+        left = (time.monotonic() - started) / done * (progress.epochs - progress.epoch)
         return (
             f"epoch {progress.epoch:.0f}/{progress.epochs}  loss {progress.loss:.4f}"
             f"  val accuracy {progress.val_accuracy:.4f}  {left // 60:.0f}:{left % 60:02.0f} left"

@@ -89,6 +89,13 @@ def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
         pipe.send(Done(name, task(pipe.send)))
     except DigitsError as error:
         pipe.send(Failed(name, str(error), error.exit_code))
+    except OSError as error:
+        traceback.print_exc()
+        where = error.filename or log.parent
+        reason = (
+            f"{name}: {where}: {error.strerror or error}. Mend that and run the same command: it goes on from there."
+        )
+        pipe.send(Failed(name, reason, 1))
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]  # Keras adds pages of configuration

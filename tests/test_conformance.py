@@ -1,4 +1,11 @@
-"""The embedded server through the official stubs, against TensorFlow Serving's contract: answers, errors, order."""
+"""TensorFlow Serving's contract through the official stubs: answers, errors and their order.
+
+    pytest -m conformance                       # the embedded server, on models that are trained for the tests
+    pytest -m conformance --server HOST:PORT    # any server that hosts our `digits`
+
+What needs the server's folders is in test_conformance_versions.py. Where the embedded server gives more than
+TensorFlow Serving does (health by default, a refusal of empty requests), another server's rows are skipped.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +15,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import json_format
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.wrappers_pb2 import Int64Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from tensorflow.core.framework.types_pb2 import DT_UINT8
@@ -18,6 +29,7 @@ from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
@@ -26,14 +38,35 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving import versions
 
+pytestmark = pytest.mark.conformance
+
 ONE = np.zeros((1, 28, 28), np.uint8)
 TIMEOUT = 30
 
 
 @pytest.fixture(scope="module")
-def channel(served: str) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(served) as channel:
+def address(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--server") or request.getfixturevalue("served")
+
+
+@pytest.fixture
+def embedded(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--server"):
+        pytest.skip("only the embedded server promises this")
+
+
+@pytest.fixture(scope="module")
+def channel(address: str) -> Iterator[grpc.Channel]:
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(address, options) as channel:
         yield channel
+
+
+@pytest.fixture(scope="module")
+def version(status: ModelServiceStub) -> int:
+    """The version of `digits` that is served."""
+    answer = status.GetModelStatus(GetModelStatusRequest(model_spec=ModelSpec(name="digits")), timeout=TIMEOUT)
+    return max(told.version for told in answer.model_version_status if told.state == ModelVersionStatus.AVAILABLE)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +93,12 @@ def refused(call: Any, request: Any) -> tuple[str, str]:
     return caught.value.code().name, caught.value.details()
 
 
-def test_predict_answers_with_typed_values_and_the_version_and_signature_used(prediction, mnist_test) -> None:
+def test_predict_answers_with_typed_values_and_the_version_and_signature_used(prediction, version, mnist_test) -> None:
     images, labels = mnist_test
     answer = prediction.Predict(predict_request({"images": images[:1000]}), timeout=TIMEOUT)
-    assert answer.model_spec == ModelSpec(name="digits", version=Int64Value(value=1), signature_name="serving_default")
+    assert answer.model_spec == ModelSpec(
+        name="digits", version=Int64Value(value=version), signature_name="serving_default"
+    )
     assert set(answer.outputs) == {"probabilities", "digit"}
     assert len(answer.outputs["probabilities"].float_val) == 10_000
     assert len(answer.outputs["digit"].int64_val) == 1000
@@ -74,14 +109,14 @@ def test_predict_answers_with_typed_values_and_the_version_and_signature_used(pr
     assert (digit == labels[:1000]).mean() > 0.9
 
 
-def test_the_benchmark_signature_answers_rows_and_blanks_past_the_end(prediction, model_root: Path) -> None:
-    request = predict_request({"row": np.array([0, 1, 2], np.int32)}, signature_name="benchmark")
+def test_the_benchmark_signature_answers_rows_and_blanks_past_the_end(prediction) -> None:
+    request = predict_request({"row": np.array([0, 1, 99], np.int32)}, signature_name="benchmark")
     answer = prediction.Predict(request, timeout=TIMEOUT)
-    rows = versions.read_json(model_root / "digits" / "1" / versions.BENCHMARK_FILE)["results"]
     assert answer.model_spec.signature_name == "benchmark"
+    assert set(answer.outputs) == {"model", "description", "loss", "accuracy", "served"}
     assert list(answer.outputs["model"].string_val) == [b"A", b"B", b""]
-    assert list(answer.outputs["accuracy"].float_val) == [*(np.float32(row["accuracy"]) for row in rows), 0]
-    assert list(answer.outputs["served"].bool_val) == [*(row["served"] for row in rows), False]
+    accuracy, served = answer.outputs["accuracy"].float_val, answer.outputs["served"].bool_val
+    assert (len(accuracy), accuracy[2], len(served), served[2]) == (3, 0, 3, False)
 
 
 def test_typed_values_and_tensor_content_give_the_same_answer(prediction, mnist_test) -> None:
@@ -107,10 +142,14 @@ def test_the_output_filter_chooses_the_outputs(prediction) -> None:
     assert list(answer.outputs) == ["digit"]
 
 
-def test_every_model_is_served_under_its_name_and_version(prediction) -> None:
-    for name in ("digits", "A", "B"):
-        answer = prediction.Predict(predict_request(name=name, version=Int64Value(value=1)), timeout=TIMEOUT)
-        assert (answer.model_spec.name, answer.model_spec.version.value) == (name, 1)
+def test_a_version_that_is_asked_for_answers(prediction, version) -> None:
+    answer = prediction.Predict(predict_request(version=Int64Value(value=version)), timeout=TIMEOUT)
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("digits", version)
+
+
+def test_an_explicit_signature_is_the_default_one(prediction) -> None:
+    named = prediction.Predict(predict_request(signature_name="serving_default"), timeout=TIMEOUT)
+    assert named == prediction.Predict(predict_request(), timeout=TIMEOUT)
 
 
 def test_requests_of_8_mib_are_answered(prediction) -> None:
@@ -127,9 +166,9 @@ REFUSALS = {
     "no name": (predict_request(name=""), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
     "unknown model": (predict_request(name="x"), "NOT_FOUND", "Servable not found for request: Latest(x)"),
     "unknown version": (
-        predict_request(version=Int64Value(value=9)),
+        predict_request(version=Int64Value(value=10**9)),
         "NOT_FOUND",
-        "Servable not found for request: Specific(digits, 9)",
+        "Servable not found for request: Specific(digits, 1000000000)",
     ),
     "version zero is a version": (
         predict_request(version=Int64Value(value=0)),
@@ -140,6 +179,21 @@ REFUSALS = {
         predict_request(version_label="stable"),
         "INVALID_ARGUMENT",
         "Unrecognized servable version label: stable",
+    ),
+    "unknown label of an unknown model": (
+        predict_request(name="x", version_label="stable"),
+        "INVALID_ARGUMENT",
+        "Unrecognized servable version label: stable",
+    ),
+    "no name before an unknown label": (
+        predict_request(name="", version_label="stable"),
+        "INVALID_ARGUMENT",
+        "ModelSpec has no name specified.",
+    ),
+    "an unknown version of an unknown model": (
+        predict_request(name="x", version=Int64Value(value=1)),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(x, 1)",
     ),
     "unknown signature": (
         predict_request(signature_name="x"),
@@ -178,6 +232,11 @@ REFUSALS = {
         "INVALID_ARGUMENT",
         WRONG_NAME,
     ),
+    "output filter before types": (
+        predict_request({"images": np.zeros((1, 28, 28), np.float32)}, output_filter=("x",)),
+        "INVALID_ARGUMENT",
+        "output tensor alias not found in signature: x Outputs expected to be in the set {digit,probabilities}.",
+    ),
     "unknown output": (
         predict_request(output_filter=("x",)),
         "INVALID_ARGUMENT",
@@ -204,14 +263,14 @@ def test_long_texts_are_cut_as_tensorflow_serving_cuts_them(prediction) -> None:
 
 @pytest.mark.parametrize("shape", [(28, 28), (784,), (), (1, 784), (1, 28, 28, 1), (1, 27, 28), (2, 28, 29), (0,)])
 def test_a_wrong_shape_is_refused_and_the_server_lives(prediction, shape: tuple[int, ...]) -> None:
-    sizes = ",".join(map(str, shape))
-    assert refused(prediction.Predict, predict_request({"images": np.zeros(shape, np.uint8)})) == (
-        "INVALID_ARGUMENT",
-        f"Shape of tensor images [{sizes}] is not compatible with expected shape [?,28,28].",
-    )
+    code, text = refused(prediction.Predict, predict_request({"images": np.zeros(shape, np.uint8)}))
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("Shape of tensor ")
+    assert f" [{','.join(map(str, shape))}] is not compatible with expected shape [?,28,28]." in text
     assert prediction.Predict(predict_request(), timeout=TIMEOUT).outputs
 
 
+@pytest.mark.usefixtures("embedded")
 def test_a_request_without_images_is_refused(prediction) -> None:
     request = predict_request({"images": np.zeros((0, 28, 28), np.uint8)})
     assert refused(prediction.Predict, request) == (
@@ -252,24 +311,54 @@ def test_garbage_bytes_are_internal_and_the_server_lives(channel, prediction) ->
     assert prediction.Predict(predict_request(), timeout=TIMEOUT).outputs
 
 
-def test_methods_for_examples_are_unimplemented(prediction, channel) -> None:
-    calls = [
-        (prediction.Classify, ClassificationRequest()),
-        (prediction.Regress, RegressionRequest()),
-        (prediction.MultiInference, MultiInferenceRequest()),
-        (channel.unary_unary("/tensorflow.serving.SessionService/SessionRun"), b""),
-    ]
-    assert [refused(call, request)[0] for call, request in calls] == ["UNIMPLEMENTED"] * 4
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(
+    ("method", "request_type"),
+    [
+        ("Classify", ClassificationRequest),
+        ("Regress", RegressionRequest),
+        ("MultiInference", MultiInferenceRequest),
+    ],
+)
+def test_methods_for_examples_say_plainly_that_they_are_not_offered(prediction, method: str, request_type) -> None:
+    assert refused(getattr(prediction, method), request_type()) == (
+        "UNIMPLEMENTED",
+        f"{method} takes tf.Example records, which the digit models do not read. Call Predict.",
+    )
 
 
-def test_metadata_is_the_savedmodels_own(prediction, model_root: Path) -> None:
-    request = GetModelMetadataRequest(model_spec=ModelSpec(name="A"), metadata_field=["signature_def"])
+def test_a_method_of_no_service_is_unimplemented(channel) -> None:
+    session_run = channel.unary_unary("/tensorflow.serving.SessionService/SessionRun")
+    assert refused(session_run, b"")[0] == "UNIMPLEMENTED"
+
+
+def test_a_request_that_takes_longer_than_its_deadline_is_deadline_exceeded(prediction) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction.Predict(predict_request({"images": np.zeros((20_000, 28, 28), np.uint8)}), timeout=0.01)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert prediction.Predict(predict_request(), timeout=TIMEOUT).outputs
+
+
+def test_metadata_tells_all_signatures_with_tensor_names_and_shapes(prediction, version) -> None:
+    request = GetModelMetadataRequest(model_spec=ModelSpec(name="digits"), metadata_field=["signature_def"])
     answer = prediction.GetModelMetadata(request, timeout=TIMEOUT)
+    assert answer.model_spec == ModelSpec(name="digits", version=Int64Value(value=version))
+    assert list(answer.metadata) == ["signature_def"]
     told = SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(told)
+    assert set(told.signature_def) >= {"serving_default", "benchmark", "__saved_model_init_op"}
+    [(alias, images)] = told.signature_def["serving_default"].inputs.items()
+    assert (alias, images.name, images.dtype) == ("images", "serving_default_images:0", DT_UINT8)
+    assert [dim.size for dim in images.tensor_shape.dim] == [-1, 28, 28]
+
+
+@pytest.mark.usefixtures("embedded")
+def test_metadata_is_the_savedmodels_own(prediction, model_root: Path) -> None:
+    request = GetModelMetadataRequest(model_spec=ModelSpec(name="A"), metadata_field=["signature_def"])
+    told = SignatureDefMap()
+    assert prediction.GetModelMetadata(request, timeout=TIMEOUT).metadata["signature_def"].Unpack(told)
     saved = SavedModel.FromString((model_root / "A" / "1" / versions.GRAPH_FILE).read_bytes())
     assert told == SignatureDefMap(signature_def=saved.meta_graphs[0].signature_def)
-    assert answer.model_spec == ModelSpec(name="A", version=Int64Value(value=1))
 
 
 METADATA_REFUSALS = [
@@ -302,11 +391,20 @@ def test_metadata_checks_the_field_before_the_model(prediction, request_, code: 
     assert refused(prediction.GetModelMetadata, request_) == (code, text)
 
 
-@pytest.mark.parametrize("spec", [{}, {"version": Int64Value(value=1)}, {"version_label": "ignored"}])
-def test_status_tells_the_state_of_versions(status, spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize("spec", [{}, {"version_label": "ignored"}])
+def test_status_tells_all_versions_the_newest_first_and_ignores_labels(status, version, spec: dict[str, Any]) -> None:
     answer = status.GetModelStatus(GetModelStatusRequest(model_spec=ModelSpec(name="digits", **spec)), timeout=TIMEOUT)
-    told = [(entry.version, entry.state, entry.status.error_code) for entry in answer.model_version_status]
-    assert told == [(1, ModelVersionStatus.AVAILABLE, 0)]
+    told = {entry.version: (entry.state, entry.status.error_code) for entry in answer.model_version_status}
+    assert told[version] == (ModelVersionStatus.AVAILABLE, 0)
+    assert list(told) == sorted(told, reverse=True)
+
+
+def test_status_of_one_version_tells_it_alone(status, version) -> None:
+    spec = ModelSpec(name="digits", version=Int64Value(value=version))
+    answer = status.GetModelStatus(GetModelStatusRequest(model_spec=spec), timeout=TIMEOUT)
+    assert [(told.version, told.state) for told in answer.model_version_status] == [
+        (version, ModelVersionStatus.AVAILABLE)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -316,9 +414,9 @@ def test_status_tells_the_state_of_versions(status, spec: dict[str, Any]) -> Non
         (GetModelStatusRequest(model_spec={}), "NOT_FOUND", "Could not find any versions of model "),
         (GetModelStatusRequest(model_spec={"name": "x"}), "NOT_FOUND", "Could not find any versions of model x"),
         (
-            GetModelStatusRequest(model_spec={"name": "A", "version": Int64Value(value=7)}),
+            GetModelStatusRequest(model_spec={"name": "digits", "version": Int64Value(value=10**9)}),
             "NOT_FOUND",
-            "Could not find version 7 of model A",
+            "Could not find version 1000000000 of model digits",
         ),
     ],
 )
@@ -326,21 +424,91 @@ def test_status_of_what_is_not_there_is_not_found(status, request_, code: str, t
     assert refused(status.GetModelStatus, request_) == (code, text)
 
 
-@pytest.mark.parametrize(
-    "service",
-    [
-        "",
-        "tensorflow.serving.PredictionService",
-        "tensorflow.serving.ModelService",
-        "PredictionService",
-        "ModelService",
-    ],
-)
+def config(**model) -> ReloadConfigRequest:
+    """A reload request for one model; nothing of it is to be followed."""
+    model = {"name": "digits", "base_path": "/models/digits", "model_platform": "tensorflow"} | model
+    return ReloadConfigRequest(config={"model_config_list": {"config": [model]}})
+
+
+RELOAD_REFUSALS = {
+    "no list": (
+        ReloadConfigRequest(),
+        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+        "Only ModelConfigList is currently supported",
+    ),
+    "custom configuration": (
+        ReloadConfigRequest(config={"custom_model_config": {"type_url": "x"}}),
+        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+        "Only ModelConfigList is currently supported",
+    ),
+    "duplicate name": (
+        ReloadConfigRequest(config={"model_config_list": {"config": [{"name": "x", "base_path": "/x"}] * 2}}),
+        "Illegal to list model x multiple times in config list",
+    ),
+    "relative base path": (
+        config(base_path="models/digits"),
+        "Expected model digits to have an absolute path or URI; got base_path()=models/digits",
+    ),
+    "empty platform": (
+        config(model_platform=""),
+        "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+        "ModelServerConfig::model_platform, model name is digits",
+    ),
+    "changed platform": (
+        config(model_platform="other"),
+        "Illegal to change a model's platform. For model digits platform was tensorflow and new platform requested is "
+        "other",
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", RELOAD_REFUSALS)
+def test_a_configuration_that_cannot_be_followed_is_refused_and_changes_nothing(
+    status, prediction, version, situation: str
+) -> None:
+    request, text = RELOAD_REFUSALS[situation]
+    assert refused(status.HandleReloadConfigRequest, request) == ("INVALID_ARGUMENT", text)
+    assert prediction.Predict(predict_request(), timeout=TIMEOUT).model_spec.version.value == version
+
+
+SERVICES = ["", "PredictionService", "ModelService"]
+FULL_NAMES = ["tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"]
+
+
+def health(channel: grpc.Channel, service: str) -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT).status
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize("service", [*SERVICES, *FULL_NAMES])
 def test_health_is_serving_while_a_version_is_available(channel, service: str) -> None:
-    stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest(service=service)
-    assert stub.Check(request, timeout=TIMEOUT).status == health_pb2.HealthCheckResponse.SERVING
+    assert health(channel, service) == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.usefixtures("embedded")
 def test_health_of_an_unknown_service_is_not_found(channel) -> None:
-    stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest(service="x")
-    assert refused(stub.Check, request)[0] == "NOT_FOUND"
+    with pytest.raises(grpc.RpcError) as caught:
+        health(channel, "x")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.fixture(scope="module")
+def described(channel: grpc.Channel) -> ProtoReflectionDescriptorDatabase:
+    return ProtoReflectionDescriptorDatabase(channel)
+
+
+def test_reflection_lists_the_services(described) -> None:
+    assert {*FULL_NAMES, "grpc.reflection.v1alpha.ServerReflection"} <= set(described.get_services())
+
+
+def test_predict_can_be_called_by_what_reflection_tells_alone(described, channel, version) -> None:
+    service = DescriptorPool(described).FindServiceByName("tensorflow.serving.PredictionService")
+    method = service.FindMethodByName("Predict")
+    asked, answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    blank = {"dtype": "DT_UINT8", "tensorShape": {"dim": [{"size": 1}, {"size": 28}, {"size": 28}]}}
+    request = json_format.ParseDict({"modelSpec": {"name": "digits"}, "inputs": {"images": blank}}, asked())
+    call = channel.unary_unary(f"/{service.full_name}/{method.name}", asked.SerializeToString, answered.FromString)
+    answer = json_format.MessageToDict(call(request, timeout=TIMEOUT))
+    assert answer["modelSpec"] == {"name": "digits", "version": str(version), "signatureName": "serving_default"}
+    assert len(answer["outputs"]["probabilities"]["floatVal"]) == 10

@@ -1,0 +1,145 @@
+"""Overload: four times the requests that the server can answer, arriving whether it answers or not.
+
+    python -m benchmarks.overload [--models models] [--images 256] [--in-flight 1 2 96] [--seconds 5]
+
+For each limit (`digits serve --max-in-flight`): p99 of one request at a time, the capacity with as many in flight as
+are let in, then four times that rate: p99 of the accepted ones, how many were refused and how soon, and p99 of one
+request at a time right after. The last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.load import METHOD
+from benchmarks.serving import request_of, running
+
+FACTOR = 4
+WARM_UP = 20
+
+
+@dataclass
+class Outcomes:
+    """Latencies in milliseconds of the answered and of the refused calls."""
+
+    answered: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+
+    def add(self, call: "grpc.Future", start: float) -> None:
+        """Note a finished call. Raises grpc.RpcError for a failure that is no refusal."""
+        latency = (time.perf_counter() - start) * 1000
+        if call.code() is grpc.StatusCode.OK:
+            self.answered.append(latency)
+        elif call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            self.refused.append(latency)
+        else:
+            call.result()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a limit did: milliseconds, and requests a second."""
+
+    in_flight: int
+    unloaded_p99: float
+    capacity: float
+    offered: float
+    accepted: float
+    accepted_p99: float
+    refused: float
+    refused_p99: float
+    after_p99: float
+
+
+def p99(latencies: list[float]) -> float:
+    """Give the 99th percentile; nan of fewer than two."""
+    return statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else float("nan")
+
+
+def closed(channel: grpc.Channel, request: bytes, in_flight: int, seconds: float) -> Outcomes:
+    """Keep so many requests in flight."""
+    outcomes, end, lock = Outcomes(), time.perf_counter() + seconds, threading.Lock()
+    call = channel.unary_unary(METHOD)
+
+    def ask() -> None:
+        while (start := time.perf_counter()) < end:
+            future = call.future(request)
+            future.exception()
+            with lock:
+                outcomes.add(future, start)
+
+    threads = [threading.Thread(target=ask) for _ in range(in_flight)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def opened(channel: grpc.Channel, request: bytes, rate: float, seconds: float) -> tuple[Outcomes, float]:
+    """Send requests at a rate, answered or not; gives the rate that was really reached too."""
+    outcomes, calls, call = Outcomes(), [], channel.unary_unary(METHOD)
+    begin = time.perf_counter()
+    while (now := time.perf_counter()) < begin + seconds:
+        if len(calls) < (now - begin) * rate:
+            future = call.future(request)
+            future.add_done_callback(lambda future, start=now: outcomes.add(future, start))
+            calls.append(future)
+        else:
+            time.sleep(0.0005)
+    reached = len(calls) / (time.perf_counter() - begin)
+    for future in calls:
+        future.exception()
+    return outcomes, reached
+
+
+def measure(models: Path, images: int, in_flight: int, seconds: float) -> Figures:
+    """Start a server with the limit and load it."""
+    options = ["--models", str(models), "--port", "0", "--max-in-flight", str(in_flight)]
+    request = request_of("digits", images)
+    with running("serving", "serve", *options) as server, grpc.insecure_channel(server.address) as channel:
+        for _ in range(WARM_UP):
+            channel.unary_unary(METHOD)(request)
+        unloaded = closed(channel, request, 1, seconds)
+        capacity = len(closed(channel, request, in_flight, seconds).answered) / seconds
+        over, offered = opened(channel, request, FACTOR * capacity, seconds)
+        after = closed(channel, request, 1, seconds)
+    return Figures(
+        in_flight=in_flight,
+        unloaded_p99=p99(unloaded.answered),
+        capacity=capacity,
+        offered=offered,
+        accepted=len(over.answered) / seconds,
+        accepted_p99=p99(over.answered),
+        refused=len(over.refused) / seconds,
+        refused_p99=p99(over.refused),
+        after_p99=p99(after.answered),
+    )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--models", type=Path, default=Path("models"))
+    options.add_argument("--images", type=int, default=256)
+    options.add_argument("--in-flight", type=int, nargs="+", default=[1, 2, 96])
+    options.add_argument("--seconds", type=float, default=5)
+    given = options.parse_args()
+    figures = [measure(given.models, given.images, limit, given.seconds) for limit in given.in_flight]
+    table = Table(*(name.replace("_", " ") for name in asdict(figures[0])), box=None)
+    for row in figures:
+        table.add_row(*(f"{value:,.1f}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
+    Console(soft_wrap=True).print(table)
+    print(json.dumps({"figures": [asdict(row) for row in figures], "machine": machine.describe()}))
+
+
+if __name__ == "__main__":
+    main()

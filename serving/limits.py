@@ -1,0 +1,80 @@
+"""What the server takes on: past a limit a request is refused at once, and none is computed for a caller who left."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from serving.errors import ServingError, too_late
+
+SPARE_THREADS = 8
+"""Beside one for each Predict in flight: for status, health, and saying no."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The most that one server takes on: Predict requests in flight, images a request, MiB a message, and the seconds
+    that a message may take to come in."""
+
+    in_flight: int = 96
+    images: int = 32_768
+    message_mib: int = 64
+    read_seconds: float = 30.0
+
+    @property
+    def threads(self) -> int:
+        """How many threads a protocol needs, so that nothing waits for one."""
+        return self.in_flight + SPARE_THREADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one request may cost: rows, and the time (time.monotonic) until which somebody waits for its answer."""
+
+    rows: float = math.inf
+    until: float = math.inf
+
+    def check_rows(self, rows: int) -> None:
+        """Raise RESOURCE_EXHAUSTED for too many rows."""
+        if rows > self.rows:
+            raise ServingError(
+                "RESOURCE_EXHAUSTED", f"A request of {rows} rows; this server takes at most {self.rows}. Split it."
+            )
+
+    def seconds_left(self) -> float:
+        """Give the seconds until the deadline; infinite without one."""
+        return self.until - time.monotonic()
+
+    def check_time(self) -> None:
+        """Raise DEADLINE_EXCEEDED, when the deadline has passed."""
+        if self.seconds_left() < 0:
+            raise too_late()
+
+
+BOUNDLESS = Budget()
+
+
+class Admission:
+    """Counts the requests in flight and refuses one too many instead of letting it wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._in_flight = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Let a request in while the block lasts. Raises RESOURCE_EXHAUSTED."""
+        with self._lock:
+            if self._in_flight >= self._most:
+                raise ServingError(
+                    "RESOURCE_EXHAUSTED", f"{self._most} in flight already, as many as this server takes at a time"
+                )
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1

@@ -1,0 +1,146 @@
+"""Where the list of models comes from: the folders under a model root, or a models.config that is followed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from client.errors import DigitsError
+from serving import config, versions
+
+Log = Callable[[str], None]
+
+
+class Complaints:
+    """Says each trouble once, until it is over or another one."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._said: dict[str, str] = {}
+
+    def say(self, subject: str, message: str) -> None:
+        """Tell the operator about a subject's trouble."""
+        if self._said.get(subject) != message:
+            self._said[subject] = message
+            self._log(message)
+
+    def say_unreadable(self, subject: str, error: OSError) -> None:
+        """Tell the operator that a subject's folder cannot be read."""
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        self.say(subject, f"error: {where}; what is loaded keeps serving. Check the folder.")
+
+    def over(self, subject: str) -> None:
+        """Forget a subject's trouble."""
+        self._said.pop(subject, None)
+
+
+class Source(Protocol):
+    """Gives the models to serve.
+
+    `roots` are the folders inside which a reload request may name base paths; `outlives_reload` says whether the source
+    is still asked after such a request.
+    """
+
+    outlives_reload: bool
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that the operator has opened to reload requests."""
+
+    def models(self, current: config.Models) -> config.Models | None:
+        """List the models, given those that are configured now; None when nothing is to change. Raises OSError."""
+
+
+class ModelRoot:
+    """Every folder under a root that holds versions. A model stays when its folder or the root goes away.
+
+    With `only`, that one model, whether its folder holds a version or not yet (MODEL_NAME of TensorFlow Serving's
+    image). Raises DigitsError when made from a root that is there but cannot be read.
+    """
+
+    outlives_reload = False
+
+    def __init__(self, root: Path, complaints: Complaints, only: str | None = None) -> None:
+        _check_readable(root)
+        self._root, self._complaints, self._only = root, complaints, only
+
+    @property
+    def roots(self) -> list[Path]:
+        """The root."""
+        return [self._root]
+
+    def models(self, current: config.Models) -> config.Models | None:
+        """List the models under the root and those that once were there."""
+        try:
+            found = [entry.name for entry in os.scandir(self._root) if entry.is_dir() and entry.name[0] != "."]
+        except FileNotFoundError:
+            if current:
+                raise
+            return None  # to come, with the first training
+        new = {name for name in found if name not in current and self._is_model(name)}
+        return {**current, **{name: config.from_folder(self._root / name) for name in new}} if new else None
+
+    def _is_model(self, name: str) -> bool:
+        if self._only:
+            return name == self._only
+        try:
+            holds_versions = bool(versions.list_versions(self._root / name))
+        except OSError as error:
+            self._complaints.say_unreadable(name, error)
+            return False
+        self._complaints.over(name)
+        return holds_versions
+
+
+def _check_readable(models: Path) -> None:
+    try:
+        os.scandir(models).close()
+    except FileNotFoundError:
+        pass  # to come, with the first training
+    except OSError as error:
+        raise DigitsError(
+            f"{models}: {error.strerror}. Give the folder that holds the models, for example: digits serve --models "
+            f"models"
+        ) from None
+
+
+class ConfigFile:
+    """A models.config, read again when it changes; while it cannot be read or is wrong, what was read last holds.
+
+    Raises DigitsError when made from a file that cannot be used.
+    """
+
+    outlives_reload = True
+
+    def __init__(self, path: Path, complaints: Complaints) -> None:
+        self._path, self._complaints = path, complaints
+        self._state = self._stat()  # before reading: a change meanwhile is read again
+        self._models = config.read(path)
+        self._is_new = True
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders above the base paths that the file names."""
+        return [Path(model.base_path).parent for model in self._models.values()]
+
+    def models(self, current: config.Models) -> config.Models | None:
+        """List the models of the file if it has changed."""
+        if (state := self._stat()) != self._state:
+            self._state = state
+            self._read()
+        is_new, self._is_new = self._is_new, False
+        return self._models if is_new else None
+
+    def _read(self) -> None:
+        try:
+            self._models, self._is_new = config.read(self._path), True
+            self._complaints.over("")
+        except DigitsError as error:
+            self._complaints.say("", f"error: {error} (the models stay as they are)")
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return ()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,134 @@
+"""TensorFlow Serving on the same models: its files are what its protos read, its command line is what we say."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from client.proto.config_pb2 import BatchingParameters, MonitoringConfig, SSLConfig
+from serving import backend
+
+ROOT = Path(__file__).parent.parent
+OURS = [
+    "--grpc_max_threads=96",
+    "--enable_grpc_healthcheck_service=true",
+    "--load_retry_interval_micros=1000000",
+    "--monitoring_config_file={config}/monitoring.config",
+]
+RECORDER = """#!/bin/sh
+for argument; do echo "$argument"; done
+"""
+
+
+def parsed(name: str, message):
+    return text_format.Parse((backend.FILES / name).read_text(), message)
+
+
+def test_models_config_serves_the_promoted_model() -> None:
+    [model] = parsed("models.config", ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == ("digits", "/models/digits", "tensorflow")
+
+
+def test_the_allowed_batch_sizes_ascend_to_the_largest_as_tensorflow_serving_demands() -> None:
+    batching = parsed("batching.config", BatchingParameters())
+    sizes = list(batching.allowed_batch_sizes)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == batching.max_batch_size.value
+
+
+def test_monitoring_is_where_prometheus_looks() -> None:
+    monitoring = parsed("monitoring.config", MonitoringConfig()).prometheus_config
+    assert (monitoring.enable, monitoring.path) == (True, "/monitoring/prometheus/metrics")
+
+
+def test_the_tls_example_holds_pem_text_not_paths() -> None:
+    tls = parsed("ssl.config.example", SSLConfig())
+    for text in (tls.server_key, tls.server_cert, tls.custom_ca):
+        assert re.fullmatch(r"-----BEGIN [A-Z ]+-----\n.*\n-----END [A-Z ]+-----\n", text, re.DOTALL)
+
+
+def test_every_configuration_file_that_a_flag_names_is_there() -> None:
+    named = re.findall(r"\{config\}/(\S+)", (backend.FILES / "flags.txt").read_text())
+    assert named == ["monitoring.config", "batching.config", "ssl.config"]
+    assert all((backend.FILES / name).exists() for name in named[:2])
+
+
+def test_the_dockerfile_starts_it_with_the_same_flags() -> None:
+    command = re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.MULTILINE)[-1]
+    assert json.loads(command) == ["--model_config_file=/config/models.config", *backend.flags(Path("/config"))]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> str:
+    """A PATH on which a program that only shows its arguments stands for the real one."""
+    binary = tmp_path / "bin" / backend.BINARY
+    binary.parent.mkdir()
+    binary.write_text(RECORDER)
+    binary.chmod(0o755)
+    return f"{binary.parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [
+        ([], ["--model_name=digits", "--model_base_path={folder}/models/digits"]),
+        (["--model-name", "D"], ["--model_name=D", "--model_base_path={folder}/models/D"]),
+        (["--config", "my.config"], ["--model_config_file={folder}/my.config"]),
+    ],
+)
+def test_an_installed_server_gets_the_models_and_our_flags(
+    digits, installed: str, tmp_path: Path, options: list[str], models: list[str]
+) -> None:
+    options = [*options, "--host", "0.0.0.0", "--port", "9000", "--rest-port", "9001"]
+    environment = {**os.environ, "PATH": installed}
+    finished = digits("serve", "--backend", "tensorflow-serving", *options, cwd=tmp_path, env=environment)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines() == [
+        "--port=9000",
+        "--rest_api_port=9001",
+        *(line.format(folder=tmp_path) for line in models),
+        *(line.format(config=backend.FILES) for line in OURS),
+    ]
+
+
+def test_it_warns_that_an_installed_server_listens_everywhere(digits, installed: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": installed}
+    finished = digits("serve", "--backend", "tensorflow-serving", cwd=tmp_path, env=environment)
+    assert finished.stderr == (
+        "warning: tensorflow_model_server listens on every network, whatever --host says. Shut the port off by a "
+        "firewall.\n"
+    )
+
+
+def test_without_it_the_docker_line_is_printed(digits, tmp_path: Path) -> None:
+    finished = digits("serve", "--backend", "tensorflow-serving", cwd=tmp_path, env={**os.environ, "PATH": "/nowhere"})
+    assert (finished.returncode, finished.stderr) == (0, "tensorflow_model_server is not installed. With docker:\n")
+    ours = " ".join(line.format(config="/config") for line in OURS)
+    assert finished.stdout == (
+        f"docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {tmp_path}/models:/models:ro "
+        f"-v {backend.FILES}:/config:ro tensorflow/serving:2.20.0 --model_name=digits "
+        f"--model_base_path=/models/digits {ours}\n"
+    )
+
+
+def test_rest_and_tls_are_not_silently_another_than_asked_for(digits, tmp_path: Path) -> None:
+    assert "-p 127.0.0.1:8500:8500 -v" in " ".join(backend.docker_line(tmp_path, "127.0.0.1", 8500, None, None, None))
+    finished = digits("serve", "--backend", "tensorflow-serving", "--tls-cert", "a.pem", "--tls-key", "b.pem")
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        "error: TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example\n",
+    )
+
+
+def test_with_a_configuration_the_docker_line_keeps_its_paths(tmp_path: Path) -> None:
+    line = backend.docker_line(tmp_path, "127.0.0.1", 8500, 8501, tmp_path / "my.config", None)
+    assert [line[at + 1] for at, word in enumerate(line) if word == "-v"] == [
+        f"{tmp_path}:{tmp_path}:ro",
+        f"{backend.FILES}:/config:ro",
+        f"{tmp_path}/my.config:/models.config:ro",
+    ]
+    assert "--model_config_file=/models.config" in line

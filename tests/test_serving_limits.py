@@ -1,0 +1,191 @@
+"""Every limit refuses at once, with its status and a reason, and the server answers on."""
+
+import http.client
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from client.contract import IMAGES
+from client.proto.serving_pb2 import PredictRequest
+from client.tensors import pack_content
+from serving.errors import ServingError
+from serving.limits import Admission, Budget
+from serving.model import Model
+
+
+def failure(call: "grpc.Future") -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call.result()
+    return caught.value.code().name, caught.value.details()
+
+
+def test_more_images_than_allowed_are_refused(root: Path, start) -> None:
+    server = start(root, "--max-images", "10")
+    assert len(server.predict(10).result().outputs["digit"].int64_val) == 10
+    assert failure(server.predict(11)) == (
+        "RESOURCE_EXHAUSTED",
+        "A request of 11 rows; this server takes at most 10. Split it.",
+    )
+
+
+def test_a_larger_message_than_allowed_is_refused(root: Path, start) -> None:
+    server = start(root, "--max-message-mib", "1")
+    assert len(server.predict(1300).result().outputs["digit"].int64_val) == 1300
+    code, text = failure(server.predict(1400))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert text.endswith("vs. 1048576)")
+    assert server.version() == 1
+
+
+def test_one_request_more_than_may_be_in_flight_is_refused(root: Path, start) -> None:
+    server = start(root, "--max-in-flight", "2")
+    calls = [server.predict(5_000) for _ in range(8)]
+    outcomes = [call.exception() for call in calls]
+    refused = [error for error in outcomes if error]
+    assert {(error.code().name, error.details()) for error in refused} == {
+        ("RESOURCE_EXHAUSTED", "2 in flight already, as many as this server takes at a time")
+    }
+    assert 0 < len(refused) < 8
+    assert server.version() == 1
+
+
+def test_status_and_health_answer_while_no_predict_is_let_in(root: Path, start) -> None:
+    server = start(root, "--max-in-flight", "1")
+    busy = server.predict(30_000)
+    assert server.healthy()
+    assert server.states() == [(1, "AVAILABLE", 0)]
+    assert len(busy.result().outputs["digit"].int64_val) == 30_000
+
+
+def test_a_request_one_too_many_is_refused_before_its_message_comes(root: Path, start, wait_until) -> None:
+    server = start(root, "--max-in-flight", "1")
+    leave = server.endless_call(reached=False)
+    wait_until(lambda: server.predict().exception())
+    for call in (server.predict(), server.predict(5_000)):
+        assert failure(call) == (
+            "RESOURCE_EXHAUSTED",
+            "1 in flight already, as many as this server takes at a time",
+        )
+    assert server.healthy()
+    leave.set()
+    wait_until(lambda: not server.predict().exception())
+
+
+def test_a_call_whose_message_does_not_come_is_ended(root: Path, start, wait_until) -> None:
+    server = start(root, "--max-in-flight", "1", "--read-seconds", "0.3")
+    leave = server.endless_call(reached=False)
+    assert failure(server.endless[0])[0] == "CANCELLED"
+    wait_until(lambda: not server.predict().exception())
+    leave.set()
+    assert [line for line in server.lines if "Traceback" in line] == []
+
+
+def test_a_call_without_message_is_invalid(root: Path, start) -> None:
+    server = start(root)
+    call = server.channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
+    assert failure(call) == ("INVALID_ARGUMENT", "The call holds no message.")
+
+
+def ask_rest(server, count: int, sent: int | None = None) -> tuple[int, str]:
+    """Give the HTTP code of a predict of that many images, and its error; with `sent`, so many bytes go out."""
+    body = json.dumps({"instances": [[[0] * 28] * 28] * count}).encode()
+    with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+        connection.putrequest("POST", "/v1/models/digits:predict")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders()
+        connection.send(body[:sent])
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()).get("error", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "text"),
+    [
+        ("--max-images=10", 429, "A request of 300 rows; this server takes at most 10. Split it."),
+        ("--max-message-mib=1", 429, "Body larger than 1048576 bytes. Send fewer images at a time"),
+        ("--rest-timeout-seconds=0.001", 504, "Timed out waiting for notification"),
+    ],
+)
+def test_rest_has_the_same_limits(launch, option: str, code: int, text: str) -> None:
+    count = 300 if option == "--max-images=10" else 2_000
+    server = launch(option)
+    assert ask_rest(server, count) == (code, text)
+    assert server.version() == 1
+
+
+def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_the_body_comes(
+    launch, wait_until
+) -> None:
+    server = launch("--max-in-flight", "1")
+    leave = server.endless_call(reached=False)
+    wait_until(lambda: server.predict().exception())
+    refusal = (429, "1 in flight already, as many as this server takes at a time")
+    assert ask_rest(server, 1) == ask_rest(server, 1, sent=0) == refusal
+    leave.set()
+    wait_until(lambda: ask_rest(server, 1) == (200, ""))
+
+
+def test_a_body_that_does_not_come_holds_up_the_others_no_longer_than_allowed(launch) -> None:
+    server = launch("--max-in-flight", "1", "--read-seconds", "0.3")
+    assert ask_rest(server, 1, sent=5) == (504, "Timed out waiting for notification")
+    assert server.version() == 1
+
+
+def test_admission_lets_in_again_who_left_by_an_error() -> None:
+    admission = Admission(1)
+    for _ in range(3):
+        with pytest.raises(KeyError), admission.one():
+            raise KeyError
+    with admission.one(), pytest.raises(ServingError) as caught, admission.one():
+        pass
+    assert caught.value.status == "RESOURCE_EXHAUSTED"
+
+
+def test_admission_never_lets_in_more_than_its_limit() -> None:
+    admission, inside, most, lock = Admission(3), [0], [0], threading.Lock()
+
+    def enter(_: int) -> bool:
+        try:
+            with admission.one():
+                with lock:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                time.sleep(0.001)
+                with lock:
+                    inside[0] -= 1
+        except ServingError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as threads:
+        assert not all(threads.map(enter, range(300)))
+    assert most[0] == 3
+
+
+@pytest.fixture(scope="module", params=["LiteRT", "TensorFlow"])
+def model(request: pytest.FixtureRequest, model_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    directory = tmp_path_factory.mktemp("limits") / "1"
+    shutil.copytree(model_root / "digits" / "1", directory)
+    if request.param == "TensorFlow":
+        (directory / "assets.extra/model.tflite").unlink()
+    return Model(directory)
+
+
+def request_of(count: int) -> PredictRequest:
+    return PredictRequest(inputs={IMAGES: pack_content(np.zeros((count, 28, 28), np.uint8))})
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.05])
+def test_what_nobody_waits_for_any_more_is_not_computed_to_its_end(model: Model, seconds: float) -> None:
+    with pytest.raises(ServingError, match=r"^(Timed out waiting for notification)") as caught:
+        model.predict(request_of(50_000), Budget(until=time.monotonic() + seconds))
+    assert caught.value.status == "DEADLINE_EXCEEDED"
+    assert model.predict(request_of(1), Budget(until=time.monotonic() + 60))[1]["digit"].shape == (1,)

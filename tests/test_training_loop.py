@@ -1,0 +1,116 @@
+"""The training loop takes Keras' steps, on any number of devices, in an order that the seed decides."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training import data
+from training.architectures import ARCHITECTURES
+from training.evaluate import Evaluator, score
+from training.loop import Loop
+from training.optimizers import OneCycleAdamW, RMSprop
+from training.recipes import build, recipe_for
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return data.load().limit(640)
+
+
+def new_loop(mnist, letter="A", recipe="notebook", seed=1, **changes):
+    keras.utils.set_random_seed(seed)
+    settings = replace(recipe_for(recipe, letter), **changes)
+    return Loop(build(ARCHITECTURES[letter], settings), settings, mnist.x_train, mnist.y_train, seed)
+
+
+def run(loop, epochs=1):
+    state = loop.start()
+    for epoch in range(epochs):
+        state, loss, accuracy = loop.epoch(state, epoch, lambda step: None)
+    return state, loss, accuracy
+
+
+def test_an_epoch_of_the_notebook_is_an_epoch_of_keras(mnist):
+    loop = new_loop(mnist)
+    twin = keras.models.clone_model(loop.model)
+    twin.set_weights(loop.model.get_weights())
+    twin.compile(optimizer="rmsprop", loss="sparse_categorical_crossentropy")
+    for batch in np.random.default_rng((1, 0)).permutation(640).reshape(-1, 32):
+        twin.train_on_batch(mnist.x_train[batch][..., None].astype(np.float32), mnist.y_train[batch])
+    loop.show(run(loop)[0])
+    for ours, keras_own in zip(loop.model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=2e-2, atol=2e-4)  # 20 steps of rounding
+
+
+def test_rmsprop_is_keras():
+    steps(RMSprop(1e-2), keras.optimizers.RMSprop(1e-2), decayed=1.0)
+
+
+def test_one_cycle_adamw_is_keras_adamw_at_the_rate_of_its_schedule():
+    ours = OneCycleAdamW(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
+    theirs = keras.optimizers.AdamW(1e-3, weight_decay=0.1, beta_2=0.99)
+    steps(ours, theirs, decayed=1.0)
+
+
+def steps(ours, theirs, decayed):
+    start = np.linspace(-1, 1, 50, dtype=np.float32)
+    variable = keras.Variable(start)
+    state = {"weights": tf.constant(start), **{slot: tf.zeros(50) for slot in ours.slots}}
+    for step in range(5):
+        gradient = tf.constant(np.random.default_rng(step).normal(size=50).astype(np.float32))
+        theirs.learning_rate = float(ours.rate(tf.constant(step, tf.int64)))
+        theirs.apply([gradient], [variable])
+        state = ours.update(state, gradient, tf.constant(decayed), tf.constant(step, tf.int64))
+    np.testing.assert_allclose(state["weights"], variable, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
+    cycle = OneCycleAdamW(peak=1.0, steps=100, warm_up=0.2, weight_decay=0)
+    rates = [float(cycle.rate(tf.constant(step, tf.int64))) for step in range(101)]
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == rates[20] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0, abs=1e-6)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_biases_do_not_decay(mnist):
+    loop = new_loop(mnist, recipe="tuned")
+    sizes = [int(np.prod(variable.shape)) for variable in loop.model.trainable_variables]
+    kernels = [len(variable.shape) > 1 for variable in loop.model.trainable_variables]
+    np.testing.assert_array_equal(loop._decayed, np.repeat(kernels, sizes))
+
+
+@pytest.mark.parametrize("letter", ["B", "G"])  # dropout's seeds and batch normalization's statistics are state too
+def test_the_seed_decides_and_nothing_else(mnist, letter):
+    first, again, other = (run(new_loop(mnist, letter, "tuned", seed))[0] for seed in (1, 1, 2))
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert not np.array_equal(first["weights"], other["weights"])
+
+
+def test_the_model_shows_the_averaged_weights(mnist):
+    loop = new_loop(mnist, "G", "tuned")
+    state, *_ = run(loop, epochs=2)
+    loop.show(state)
+    shown = np.concatenate([variable.numpy().ravel() for variable in loop.model.trainable_variables])
+    np.testing.assert_array_equal(shown, state["average"])
+    assert not np.array_equal(state["average"], state["weights"])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_other_precisions_learn_too(mnist, precision):
+    loop = new_loop(mnist.limit(256), "G", "tuned", epochs=4, precision=precision, learning_rate=1e-2)
+    first = loop.epoch(loop.start(), 0, lambda step: None)[1]
+    assert run(loop, epochs=4)[1] < 0.8 * first
+
+
+def test_the_score_is_keras(mnist):
+    loop = new_loop(mnist)
+    probabilities = Evaluator(loop.model).probabilities(mnist.x_val)
+    loss = keras.losses.sparse_categorical_crossentropy(mnist.y_val, probabilities).numpy().mean()
+    accuracy = keras.metrics.sparse_categorical_accuracy(mnist.y_val, probabilities).numpy().mean()
+    assert score(probabilities, mnist.y_val) == pytest.approx((loss, accuracy), rel=1e-5)

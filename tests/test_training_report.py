@@ -1,0 +1,218 @@
+"""`digits report` and the model card: what they show is what was measured, and they hold it all themselves."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from serving.versions import EVALUATION_FILE, EXTRA, MODEL_CARD_FILE
+from training import confusion, results
+
+
+class Page(HTMLParser):
+    """A parsed report: its tags, its table by column name, and its words."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.rows, self.words, self.cell = [], [], "", None
+        self.feed(path.read_text())
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        self.cell = attributes["data-name"] if tag == "td" else None
+        if tag == "tr":
+            self.rows.append({})
+
+    def handle_data(self, data):
+        self.words += data
+        if self.cell:
+            self.rows[-1][self.cell] = data
+
+    def handle_endtag(self, tag):
+        self.cell = None
+
+    def all(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def written(model_root, digits, tmp_path_factory):
+    """The report of two models: its folder, and what the command said."""
+    out = tmp_path_factory.mktemp("report") / "deep" / "report"
+    return out, digits("report", "--models", model_root, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written[0] / "report.html")
+
+
+def test_it_says_where_the_page_is_and_what_to_do_next(written):
+    out, finished = written
+    assert (finished.returncode, finished.stdout) == (0, "")
+    count = len(list(out.glob("*.png")))
+    expected = f"wrote {out}/report.html and {count} pictures. next: open {out}/report.html in a browser\n"
+    assert finished.stderr == expected
+
+
+def test_the_table_has_the_figures_of_digits_results(page, model_root, digits):
+    rows = json.loads(digits("results", "--json", "--models", model_root).stdout)
+    shown = [row for row in page.rows if row]
+    assert [row["Model_name"] for row in shown] == ["A", "B"]
+    for row, cells in zip(rows, shown, strict=True):
+        assert cells["Accuracy"] == f"{row['accuracy']:.4f}"
+        assert cells["Published"] == f"{row['published_accuracy']:.4f}"
+        wrong = round((1 - row["accuracy"]) * 5000), round((1 - row["val_accuracy"]) * 5000)
+        assert cells["Errors"] == f"{wrong[0]} / {sum(wrong)}"
+        assert cells.get("Served", "") == ("yes" if row["served"] else "")
+
+
+def test_nothing_is_outside_the_file(page, written):
+    assert not page.all("script")
+    assert all(link["href"] == "data:," for link in page.all("link"))
+    text = re.sub(r"data:image/png;base64,[\w+/=]+", "", (written[0] / "report.html").read_text())
+    assert not re.search(r"https?:|//|url\(|@import", text)
+
+
+def test_every_picture_is_in_the_page_and_beside_it_and_has_words(page, written):
+    inside = {base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.all("img")}
+    assert inside == {path.read_bytes() for path in written[0].glob("*.png")}
+    assert len({image["alt"] for image in page.all("img")}) == len(inside) == 9
+    for content in inside:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            assert image.width > 700
+            assert len(image.getcolors(1 << 20)) > 10  # not blank
+
+
+def test_the_words_of_a_picture_tell_what_it_shows(page, model_root):
+    evaluation = results.read_json(model_root / "A" / "1" / EVALUATION_FILE)
+    words = {image["alt"].partition(":")[0].partition(",")[0]: image["alt"] for image in page.all("img")}
+    digit, answer, times = confusion.pairs(evaluation["confusion"])[0]
+    errors = 5000 - sum(row[digit] for digit, row in enumerate(evaluation["confusion"]))
+    expected = f"Confusion matrix of model A, {errors} errors. {digit} read as {answer} ({times} times)"
+    assert words["Confusion matrix of model A"].startswith(expected)
+    worst = evaluation["mistakes"][0]
+    assert f"{worst['digit']} read as {worst['answer']}, " in words["Images that model A misread"]
+    assert (
+        f"validation accuracy {evaluation['history'][0]['val_accuracy']:.2%} to" in words["Learning curves of model A"]
+    )
+
+
+def test_nothing_but_whole_files_is_left(written):
+    assert {path.suffix for path in written[0].iterdir()} == {".html", ".png"}
+
+
+def test_a_second_report_replaces_the_first(written, model_root, digits, tmp_path):
+    (tmp_path / "report.html").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert digits("report", "--models", model_root, "--out", tmp_path).returncode == 0
+    assert (tmp_path / "report.html").read_text() == (written[0] / "report.html").read_text()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def root(model_root, tmp_path):
+    """A model root to change: A alone, not served."""
+    shutil.copytree(model_root / "A", tmp_path / "models" / "A")
+    return tmp_path / "models"
+
+
+def report(root, digits):
+    finished = digits("report", "--models", root, "--out", root.parent / "out")
+    assert finished.returncode == 0, finished.stderr
+    return Page(root.parent / "out" / "report.html")
+
+
+def test_one_model_that_is_not_served_is_a_report_too(root, digits):
+    page = report(root, digits)
+    assert [row["Model_name"] for row in page.rows if row] == ["A"]
+    assert "is served" not in page.words
+    assert len(page.all("img")) == 6
+
+
+def test_a_version_without_its_evaluation_says_so_and_is_in_the_table(root, digits):
+    (root / "A" / "1" / EVALUATION_FILE).unlink()
+    page = report(root, digits)
+    assert "exported without its evaluation; pictures need: digits train A" in page.words
+    assert len(page.all("img")) == 2  # of the table's figures
+
+
+def change(root, file, **changes):
+    path = root / "A" / "1" / file
+    content = json.loads(path.read_text())
+    content.update(changes)
+    path.write_text(json.dumps(content))
+
+
+def test_a_model_that_nobody_published_and_without_epochs_is_a_report_too(root, digits):
+    (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
+    row |= {"published_accuracy": None, "published_loss": None, "seconds": 0.0, "epochs": 0}
+    change(root, "assets.extra/benchmark.json", results=[row])
+    change(root, EVALUATION_FILE, history=[])
+    page = report(root, digits)
+    assert len(page.all("img")) == 5
+    assert "(published" not in "".join(image["alt"] for image in page.all("img"))
+
+
+def test_a_model_without_mistakes_is_a_report_too(root, digits):
+    perfect = [[500 * (digit == answer) for answer in range(10)] for digit in range(10)]
+    (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
+    change(root, "assets.extra/benchmark.json", results=[row | {"accuracy": 1.0, "val_accuracy": 1.0}])
+    change(root, EVALUATION_FILE, mistakes=[], confusion=perfect)
+    page = report(root, digits)
+    assert "Confused most often: none." in page.words
+    assert len(page.all("img")) == 5
+
+
+@pytest.mark.parametrize("damage", ["{", "[]"])
+def test_a_damaged_evaluation_is_one_line(root, digits, damage):
+    (root / "A" / "1" / EVALUATION_FILE).write_text(damage)
+    finished = digits("report", "--models", root, "--out", root.parent / "out")
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
+    assert f"A/1/{EVALUATION_FILE}: not readable" in finished.stderr
+    assert not (root.parent / "out").exists()
+
+
+def test_an_empty_root_is_one_line_and_leaves_no_folder(digits, tmp_path):
+    finished = digits("report", "--models", tmp_path, "--out", tmp_path / "out")
+    assert (finished.returncode, finished.stdout) == (1, "")
+    expected = f"error: {tmp_path}: no trained model there. Train with: digits train --models {tmp_path}\n"
+    assert finished.stderr == expected
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_way_is_one_line(model_root, digits, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    finished = digits("report", "--models", model_root, "--out", tmp_path / "out")
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
+    assert f"{tmp_path}/out: File exists" in finished.stderr
+
+
+def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
+    version = model_root / "A" / "1"
+    card = (version / MODEL_CARD_FILE).read_text()
+    matrix = results.read_json(version / EVALUATION_FILE)["confusion"]
+    digit, answer, times = confusion.pairs(matrix)[0]
+    assert f"Confused most often: {digit} read as {answer} ({times} times), " in card
+    (line,) = [line for line in card.splitlines() if line.startswith("| accuracy |")]
+    shares = [f"{row[digit] / sum(row):.4f}" for digit, row in enumerate(matrix)]
+    assert line == f"| accuracy | {' | '.join(shares)} |"
+    assert "](mistakes.png)" in card
+    with Image.open(version / EXTRA / "mistakes.png") as image:
+        image.load()
+    assert len(card.splitlines()) < 60
+
+
+def test_a_confusion_that_never_happened_is_not_named():
+    matrix = [[0] * 10 for _ in range(10)]
+    matrix[4][9], matrix[7][2], matrix[3][3] = 2, 1, 8
+    assert confusion.named(matrix, 5) == "4 read as 9 (2 times), 7 read as 2 (1 time)"
+    assert confusion.accuracies(matrix)[3:5] == [1.0, 0.0]

@@ -1,0 +1,147 @@
+"""A training is never lost: killed, out of room or damaged, the same command ends with the same weights."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+TRAIN = ["train", "B", "--limit", "9600", "--epochs", "24"]  # about half a second an epoch; B draws its dropout too
+ONE_CORE = {min(os.sched_getaffinity(0))}
+
+
+def one_core():
+    os.sched_setaffinity(0, ONE_CORE)  # one thread: bit for bit
+
+
+def run_dirs(folder):
+    return sorted((folder / "runs").glob("B_*"))
+
+
+def outcome(run_dir):
+    """The final weights, and the figures of every epoch but its seconds."""
+    with np.load(run_dir / "checkpoint.npz") as file:
+        weights = file["average"]
+    lines = (run_dir / "epochs.csv").read_text().splitlines()
+    return weights, [line.rsplit(",", 1)[0] for line in lines]
+
+
+def assert_same(run_dir, other):
+    (weights, epochs), (other_weights, other_epochs) = outcome(run_dir), outcome(other)
+    np.testing.assert_array_equal(weights, other_weights)
+    assert epochs == other_epochs
+
+
+def kill_after(command, folder, seconds):
+    """Start training, wait until it is at its epochs, and kill all of it some time later."""
+    arguments = [command, *TRAIN]
+    with subprocess.Popen(
+        arguments, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=one_core,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        for line in process.stderr:
+            if "epoch" in line:
+                break
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished = digits(*TRAIN, cwd=folder, preexec_fn=one_core)
+    assert finished.returncode == 0, finished.stderr
+    [run_dir] = run_dirs(folder)
+    return run_dir
+
+
+@pytest.fixture
+def killed(command, tmp_path):
+    kill_after(command, tmp_path, seconds=1)
+    [run_dir] = run_dirs(tmp_path)
+    assert not (run_dir / "result.json").exists()
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_twenty_moments_a_training_ends_with_the_same_weights(undisturbed, command, digits, tmp_path):
+    moments = random.Random(1)
+    for _ in range(20):
+        kill_after(command, tmp_path, moments.uniform(0, 0.8))
+    finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
+    assert finished.returncode == 0, finished.stderr
+    [run_dir] = run_dirs(tmp_path)
+    assert_same(run_dir, undisturbed)
+
+
+def test_the_same_command_says_where_it_goes_on_and_another_one_starts_anew(killed, digits):
+    other = digits("train", "B", "--limit", "640", "--epochs", "1", cwd=killed)
+    assert "going on" not in other.stderr
+    finished = digits(*TRAIN, cwd=killed, preexec_fn=one_core)
+    assert "B  going on after epoch " in finished.stderr
+    assert len(run_dirs(killed)) == 2
+    again = digits("train", "B", "--limit", "640", "--epochs", "1", cwd=killed)
+    assert len(run_dirs(killed)) == 3, "a training that was concluded is not taken up"
+    assert again.returncode == 0
+
+
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, digits):
+    [run_dir] = run_dirs(killed)
+    checkpoint = run_dir / "checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    finished = digits(*TRAIN, cwd=killed, preexec_fn=one_core)
+    assert finished.returncode == 0, finished.stderr
+    assert f"B  {checkpoint.relative_to(killed)} is damaged" in finished.stderr
+    assert "starting over" in finished.stderr
+    assert_same(run_dir, undisturbed)
+
+
+def test_without_room_a_training_stops_in_one_line_and_goes_on_when_there_is_room(undisturbed, killed, digits):
+    def no_room():
+        one_core()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))  # a checkpoint has 1.4 MB
+
+    [run_dir] = run_dirs(killed)
+    before = (run_dir / "checkpoint.npz").read_bytes()
+    stopped = digits(*TRAIN, cwd=killed, preexec_fn=no_room)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    last = stopped.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {run_dir.relative_to(killed)}: cannot save epoch ")
+    assert last.endswith("(File too large). Mend that and run the same command: it goes on from the epoch before.")
+    assert (run_dir / "checkpoint.npz").read_bytes() == before
+    assert digits(*TRAIN, cwd=killed, preexec_fn=one_core).returncode == 0
+    assert_same(run_dir, undisturbed)
+
+
+def test_a_training_that_finished_before_it_was_exported_is_exported_and_not_repeated(undisturbed, digits, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "runs" / undisturbed.name)
+    (tmp_path / "runs" / undisturbed.name / "concluded").unlink()
+    finished = digits(*TRAIN, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "B  epoch" not in finished.stderr
+    assert "B  exported and checked: models/B/1" in finished.stderr
+    assert len(run_dirs(tmp_path)) == 1
+
+
+def test_two_trainings_at_once_in_one_folder_both_finish(command, tmp_path):
+    arguments = [command, "train", "B", "--limit", "9600", "--epochs", "4"]
+    options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, **options) as one, subprocess.Popen(arguments, **options) as other:
+        errors = [process.communicate()[1] for process in (one, other)]
+    assert (one.returncode, other.returncode) == (0, 0), errors
+    assert len(run_dirs(tmp_path)) == 2
+    assert sorted(path.name for path in (tmp_path / "models" / "B").iterdir()) == ["1", "2"]
+
+
+def test_a_runs_folder_that_cannot_be_made_is_one_line(digits, tmp_path):
+    (tmp_path / "file").touch()
+    finished = digits("train", "A", "--runs", "file/runs", cwd=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: file/runs")
+    assert finished.stderr.count("\n") == 1

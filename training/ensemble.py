@@ -1,0 +1,49 @@
+"""The best few trainings as one model: the mean of what each of them answers."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from client.contract import IMAGE_SIZE
+from training import checkpoint, data, evaluate, layers, results
+from training.device import configure
+
+NAME = "ensemble"
+
+
+def build(members: list[keras.Model]) -> keras.Model:
+    """Join models of one input and output into one that answers with their mean."""
+    image = keras.layers.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
+    for number, member in enumerate(members, 1):
+        member.name = f"{member.name}_{number}"  # one model may be there with several seeds
+    answers = [member(image) for member in members]
+    return keras.Model(image, keras.layers.Average()(answers), name=NAME)
+
+
+def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results.Result:
+    """Make a finished run of finished runs, evaluated and ready for export."""
+    configure("cpu")
+    rows = [results.read(member / "result.json") for member in run_dirs]
+    files = [member / "model.keras" for member in run_dirs]
+    model = build([keras.saving.load_model(f, custom_objects=layers.CUSTOM_OBJECTS, compile=False) for f in files])
+    evaluation = evaluate.evaluate(model, data.load(data_path))
+    model.save(run_dir / "model.keras")
+    config = {"settings": None, "members": [row.run for row in rows]}
+    (run_dir / checkpoint.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+    (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
+    result = results.Result(
+        run=run_dir.name,
+        model=NAME,
+        description=f"The mean of {', '.join(f'{row.model} (seed {row.seed})' for row in rows)}",
+        **evaluation.figures,
+        parameters=model.count_params(),
+        images=max(row.images for row in rows),
+        epochs=sum(row.epochs for row in rows),
+        seconds=round(sum(row.seconds for row in rows), 1),
+        recipe=rows[0].recipe,
+        seed=rows[0].seed,
+        device=rows[0].device,
+    )
+    results.write(result, run_dir / "result.json")
+    return result

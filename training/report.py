@@ -1,0 +1,89 @@
+"""`digits report`: what all models of a root can do, as one page to look at, print or mail, and its pictures.
+
+Reads only what the versions carry (benchmark.json, evaluation.json), and MNIST for the images that were misread.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client.errors import DigitsError
+from serving.versions import EVALUATION_FILE, latest_version, read_json
+from training import confusion, data, results
+from training.page import Section, render
+from training.results import Result
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model's row of the table and what evaluation.json says of it, which older versions do not have."""
+
+    result: Result
+    evaluation: dict[str, Any]
+
+
+def write(models: Path, out: Path, source: Path | None = None) -> list[Path]:
+    """Write report.html and its pictures into `out`, each file whole or not at all; give their paths, the page first.
+
+    `source` is where MNIST is read from. Raises DigitsError when there is no model, or a version cannot be read.
+    """
+    trained = gather(models)
+    if not trained:
+        raise DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as folder:
+        staging = Path(folder)
+        sections = list(_sections(trained, staging, source))
+        (staging / PAGE).write_text(render([one.result for one in trained], sections))
+        names = [PAGE, *(image.path.name for section in sections for image in section.images)]
+        return [(staging / name).replace(out / name) for name in reversed(names)][::-1]
+
+
+def gather(models: Path) -> list[Trained]:
+    """Collect the latest version of each model in a model root."""
+    return [Trained(row, _evaluation(models / row.model)) for row in results.gather(models)]
+
+
+def _evaluation(model_dir: Path) -> dict[str, Any]:
+    found = latest_version(model_dir)
+    path = found[1] / EVALUATION_FILE if found else None
+    if path is None or not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise DigitsError(f"{path}: not readable ({error}). Delete this version or export again.") from None
+
+
+def _sections(trained: list[Trained], staging: Path, source: Path | None) -> Iterator[Section]:
+    try:
+        from training import figures, tradeoff
+    except ImportError:
+        raise DigitsError("matplotlib is not installed. Run: pip install 'mnist-digits[training]'") from None
+    rows = [one.result for one in trained]
+    pictures = [tradeoff.against_parameters(rows), tradeoff.against_time(rows)]
+    if evaluations := {one.result.model: one.evaluation for one in trained if one.evaluation}:
+        pictures.append(figures.per_digit(evaluations))
+    yield Section("All models", "", [picture.save(staging) for picture in pictures])
+    images = data.load(source).unseen if evaluations else np.empty(0, np.uint8)
+    for one in trained:
+        drawn = figures.of_model(one.result.model, one.evaluation, images)
+        yield Section(_title(one.result), _text(one), [picture.save(staging) for picture in drawn])
+
+
+def _title(row: Result) -> str:
+    return f"{row.model}: {row.description}"
+
+
+def _text(one: Trained) -> str:
+    row = one.result
+    made = f"{row.images:,} images, {row.epochs} epochs, {row.seconds:.0f} s on {row.device}."
+    if not one.evaluation:
+        return f"{made} This version was exported without its evaluation; pictures need: digits train {row.model}"
+    return f"{made} Confused most often: {confusion.named(one.evaluation['confusion'], 3)}."
