@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -133,10 +134,23 @@ def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_t
     wait_until(lambda: ask_rest(server, 1) == (200, ""))
 
 
-def test_a_body_that_does_not_come_holds_up_the_others_no_longer_than_allowed(launch) -> None:
-    server = launch("--max-in-flight", "1", "--read-seconds", "0.3")
+@pytest.mark.parametrize("option", ["--read-seconds", "--rest-timeout-seconds"])
+def test_a_body_that_does_not_come_holds_up_the_others_no_longer_than_allowed(launch, wait_until, option: str) -> None:
+    server = launch("--max-in-flight", "1", option, "0.3")
     assert ask_rest(server, 1, sent=5) == (504, "Timed out waiting for notification")
-    assert server.version() == 1
+    wait_until(lambda: not server.predict().exception())
+
+
+def test_who_leaves_in_the_middle_of_a_body_takes_no_place_with_him(launch, wait_until) -> None:
+    server = launch("--max-in-flight", "1", "--read-seconds", "600", "--rest-timeout-seconds", "600")
+    for _ in range(3):
+        with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+            connection.putrequest("POST", "/v1/models/digits:predict")
+            connection.putheader("Content-Length", "100")
+            connection.endheaders(b"{")
+            urlopen(f"http://{server.endpoints['REST']}/v1/models", timeout=60).close()  # later, so the other is there
+        wait_until(lambda: not server.predict().exception())
+    assert [line for line in server.lines if "Traceback" in line] == []
 
 
 def test_admission_lets_in_again_who_left_by_an_error() -> None:
