@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from client.image import read_image, to_mnist
     from client.remote import Client
+    from client.tls import Tls
 
     __version__: str
 
@@ -50,6 +51,7 @@ __all__ = [
     "ServerFault",
     "ServerOverloaded",
     "ServerUnavailable",
+    "Tls",
     "UsageError",
     "VersionStatus",
     "__version__",
@@ -59,6 +61,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "client.remote",
+    "Tls": "client.tls",
     "read_image": "client.image",
     "to_mnist": "client.image",
     **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),

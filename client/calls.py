@@ -10,6 +10,7 @@ import grpc
 from client import contract
 from client.errors import STATUSES, ServerError
 from client.proto import serving_pb2 as messages
+from client.tls import Tls
 
 RETRY_UNAVAILABLE = """{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s",
  "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}"""
@@ -31,6 +32,13 @@ _RESPONSES: dict[str, Any] = {
     METADATA: messages.GetModelMetadataResponse,
     STATUS: messages.GetModelStatusResponse,
 }
+
+
+def open_channel(server: str, tls: Tls | None) -> grpc.Channel:
+    """Open a channel to HOST:PORT, which connects with its first call. Raises UsageError for files of `tls`."""
+    if tls:
+        return grpc.secure_channel(server, tls.credentials(), OPTIONS)
+    return grpc.insecure_channel(server, OPTIONS)
 
 
 @dataclass(frozen=True)

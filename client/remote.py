@@ -16,7 +16,7 @@ from PIL import Image
 
 from client import answers, contract
 from client.answers import Benchmark, Prediction, VersionStatus
-from client.calls import METADATA, OPTIONS, PREDICT, STATUS, Call, Peer
+from client.calls import METADATA, PREDICT, STATUS, Call, Peer, open_channel
 from client.errors import (
     ContractMismatch,
     DeadlineExceeded,
@@ -29,6 +29,7 @@ from client.errors import (
 from client.image import Pixels, read_image, to_mnist
 from client.proto import serving_pb2 as messages
 from client.tensors import Array, pack_content
+from client.tls import Tls
 
 BATCH = 256
 """Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
@@ -51,8 +52,9 @@ class Client:
             [prediction] = client.classify(["seven.png"])
 
     `server` is HOST:PORT. `timeout` is the deadline of each request in seconds. `version` asks for one version instead
-    of the newest. With a `channel` of your own (TLS, tests), which stays yours to close, `server` is only its name in
-    messages. Every method may raise a ServerError (client/errors.py), and never a `grpc.RpcError`.
+    of the newest. `tls` encrypts the way to the server. With a `channel` of your own, which stays yours to close,
+    `server` is only its name in messages. Every method may raise a ServerError (client/errors.py), and never a
+    `grpc.RpcError`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Client:
         timeout: float = 5.0,
         model: str = contract.MODEL,
         version: int | None = None,
+        tls: Tls | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
         if "://" in server:
@@ -70,7 +73,7 @@ class Client:
             raise UsageError(f"timeout {timeout:g}: give a number of seconds above 0")
         self.server = server if ":" in server else f"{server}:{contract.GRPC_PORT}"
         self.timeout, self.model, self.version = timeout, model, version
-        self._channel = channel or grpc.insecure_channel(self.server, OPTIONS)
+        self._channel = channel or open_channel(self.server, tls)
         self._owns_channel = channel is None
         self._checked = False
 

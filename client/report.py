@@ -1,4 +1,4 @@
-"""What `digits classify` prints: a table of files and under it the accuracies of all models, or one JSON document."""
+"""What `digits classify` and `digits status` print: tables for people, or one JSON document."""
 
 import json
 import re
@@ -92,13 +92,33 @@ def print_json(report: Report) -> None:
     print(json.dumps(document, indent=1))
 
 
-def print_tables(report: Report) -> None:
-    """Print the answers on stdout, and under them how good each model is."""
+def print_status(client: Client, *, as_json: bool) -> bool:
+    """Print the versions of the client's model on stdout; tells whether one is available."""
+    versions = client.status()
+    served = next((one.version for one in versions if one.state == "AVAILABLE"), None)
+    ready = served is not None
+    if as_json:
+        told = {"server": client.server, "model": client.model, "ready": ready}
+        print(json.dumps({**told, "versions": [asdict(one) for one in versions]}, indent=1))
+        return ready
+    table = _table("model", "version", "state", "")
+    for one in versions:
+        note = "served" if one.version == served else " ".join(one.error.split())
+        table.add_row(*map(_text, (client.model, str(one.version), one.state, note)))
+    _console().print(table)
+    return ready
+
+
+def _console() -> Any:
     from rich.console import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPED_WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def print_tables(report: Report) -> None:
+    """Print the answers on stdout, and under them how good each model is."""
+    console = _console()
     if report.answers:
         console.print(_answers(report.answers))
     if report.benchmark:
@@ -134,7 +154,7 @@ def _table(*columns: str) -> Any:
     return table
 
 
-_NUMBERS = {"digit", "probability", "runner-up", "accuracy", "loss"}
+_NUMBERS = {"version", "digit", "probability", "runner-up", "accuracy", "loss"}
 
 
 def _text(text: str) -> Any:

@@ -14,28 +14,31 @@ FILES = Path(__file__).parent / "tensorflow_serving"
 EVERYWHERE = "0.0.0.0"
 
 
-def run(models: Path, host: str, port: int, config: Path | None, name: str | None) -> None:
+def run(models: Path, host: str, port: int, rest_port: int | None, config: Path | None, name: str | None) -> None:
     """Become tensorflow_model_server where it is installed; otherwise print the docker line on stdout."""
     binary = shutil.which(BINARY)
     if binary is None:
         note(f"{BINARY} is not installed. With docker:")
-        print(shlex.join(docker_line(models, host, port, config, name)))
+        print(shlex.join(docker_line(models, host, port, rest_port, config, name)))
         return
     if host != EVERYWHERE:
         note(f"warning: {BINARY} listens on every network, whatever --host says. Shut the port off by a firewall.")
-    command = [binary, f"--port={port}", f"--rest_api_port={REST_PORT}", *_which_models(models, config, name)]
+    command = [binary, f"--port={port}", f"--rest_api_port={rest_port or 0}", *_which_models(models, config, name)]
     os.execv(binary, [*command, *flags(FILES)])
 
 
-def docker_line(models: Path, host: str, port: int, config: Path | None, name: str | None) -> list[str]:
+def docker_line(
+    models: Path, host: str, port: int, rest_port: int | None, config: Path | None, name: str | None
+) -> list[str]:
     """Give the command that runs TensorFlow Serving's image on a model root, with our flags."""
     root = models.absolute()
     mounts = {root: root if config else Path("/models"), FILES: Path("/config")}  # a file's base paths are the host's
     if config:
         mounts[config.absolute()] = Path("/models.config")
     command = ["docker", "run", "--rm"]
-    for inside, outside in ((GRPC_PORT, port), (REST_PORT, REST_PORT)):
-        command += ["-p", f"{host}:{outside}:{inside}"]
+    for inside, outside in ((GRPC_PORT, port), (REST_PORT, rest_port)):
+        if outside is not None:
+            command += ["-p", f"{host}:{outside}:{inside}"]
     for source, target in mounts.items():
         command += ["-v", f"{source}:{target}:ro"]
     chosen = _which_models(Path("/models"), Path("/models.config") if config else None, name)

@@ -85,6 +85,13 @@ class Catalog:
         servable = self._servables.get(name)
         return servable.history() if servable else []
 
+    def names(self) -> list[str]:
+        """Give the models that had a version at some time, `digits` first."""
+        return [one.name for one in sorted(self._servables.values(), key=_promoted_first) if one.history()]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._servables
+
     def served(self) -> dict[str, Version]:
         """Give the version that answers for each model that has one, `digits` first."""
         found = {servable.name: servable.served for servable in sorted(self._servables.values(), key=_promoted_first)}

@@ -1,4 +1,4 @@
-"""What the server answers, free of any protocol: gRPC (and REST) only translate.
+"""What the server answers, free of any protocol: gRPC and REST only translate.
 
 Texts and their order are TensorFlow Serving's: servables/tensorflow/predict_impl.cc, get_model_metadata_impl.cc and
 model_servers/get_model_status_impl.cc, model_service_impl.cc.
@@ -6,7 +6,7 @@ model_servers/get_model_status_impl.cc, model_service_impl.cc.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
 from client.proto.config_pb2 import ReloadConfigRequest, ReloadConfigResponse
@@ -22,44 +22,57 @@ from client.proto.serving_pb2 import (
     SignatureDefMap,
     StatusProto,
 )
-from client.tensors import pack_values
+from client.tensors import Array, pack_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
 from serving.limits import Admission, Budget, Limits
 from serving.servable import Version
+from serving.signatures import Signatures
 
 SIGNATURE_DEF = "signature_def"
 RELOAD_SECONDS = 30.0
 MOST_RELOADS = 4
 """Each may wait for its models, and holds a thread meanwhile."""
-DEFAULT_LIMITS = Limits()
 
 
 class Dataplane:
-    """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls."""
+    """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls.
 
-    def __init__(self, catalog: Catalog, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._catalog = catalog
-        self._limits = limits
+    `ran` is told of each run of an engine: the model, the engine, how many rows it gave, and the seconds.
+    """
+
+    def __init__(self, catalog: Catalog, limits: Limits, ran: Callable[[str, str, int, float], None]) -> None:
+        self._catalog, self._limits, self._ran = catalog, limits, ran
         self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
 
-    def predict(self, request: PredictRequest, seconds_left: float | None = None) -> PredictResponse:
+    def predict(
+        self,
+        request: PredictRequest,
+        seconds_left: float | None = None,
+        *,
+        read: Callable[[], None] = lambda: None,
+        complete: Callable[[Signatures], None] = lambda signatures: None,
+    ) -> PredictResponse:
         """Run a signature of a model; the answer's spec tells the version and signature that were used.
 
         After `seconds_left` nobody waits for the answer any more: DEADLINE_EXCEEDED. Past a limit: RESOURCE_EXHAUSTED.
+        A request that is let in may still be empty: `read` fills it in, and `complete` its tensors, once the version's
+        signatures are known (REST's have no types).
         """
-        return self.predict_read(lambda: request, seconds_left)
-
-    def predict_read(self, read: Callable[[], PredictRequest], seconds_left: float | None = None) -> PredictResponse:
-        """Do as `predict` with a request that is read only if it is let in."""
         until = math.inf if seconds_left is None else time.monotonic() + seconds_left
         with self._predicts.one():
-            return self._predict(read(), Budget(rows=self._limits.images, until=until))
+            read()
+            return self._predict(request, Budget(rows=self._limits.images, until=until), complete)
 
-    def _predict(self, request: PredictRequest, budget: Budget) -> PredictResponse:
+    def _predict(
+        self, request: PredictRequest, budget: Budget, complete: Callable[[Signatures], None]
+    ) -> PredictResponse:
         name, version = self._resolve(request)
         with self._catalog.use(name, version) as (number, model):
+            complete(model.signatures)
+            start = time.perf_counter()
             signature, outputs = model.predict(request, budget)
+            self._ran(name, model.engine, _count_rows(outputs), time.perf_counter() - start)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
         for alias, array in outputs.items():
@@ -91,6 +104,11 @@ class Dataplane:
             raise ServingError("NOT_FOUND", f"Could not find {what} of model {spec.name}")
         return GetModelStatusResponse(model_version_status=[_status(version) for version in met])
 
+    def list_models(self) -> dict[str, GetModelStatusResponse]:
+        """Tell the state of all versions of all models; ours, TensorFlow Serving has no list of models."""
+        names = self._catalog.names()
+        return {name: self.get_model_status(GetModelStatusRequest(model_spec=ModelSpec(name=name))) for name in names}
+
     def reload_config(self, request: ReloadConfigRequest, seconds_left: float | None = None) -> ReloadConfigResponse:
         """Serve the models of a request and no others, and wait for the new ones, at most 30 seconds.
 
@@ -113,6 +131,10 @@ class Dataplane:
         if spec.name and spec.WhichOneof("version_choice") == "version_label":
             return spec.name, self._catalog.labelled(spec.name, spec.version_label)
         return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _count_rows(outputs: Mapping[str, Array]) -> int:
+    return max((array.shape[0] for array in outputs.values() if array.ndim), default=1)
 
 
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:

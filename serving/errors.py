@@ -39,6 +39,11 @@ def invalid(message: str) -> ServingError:
     return ServingError("INVALID_ARGUMENT", message)
 
 
+def too_late() -> ServingError:
+    """Make the error for a request whose time is over, with TensorFlow Serving's text."""
+    return ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
+
+
 def truncated(message: str) -> str:
     """Cut a text to the length that TensorFlow Serving puts into a gRPC status."""
     encoded = message.encode()

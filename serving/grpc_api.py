@@ -1,19 +1,19 @@
 """The dataplane behind TensorFlow Serving's gRPC methods: decode, call, encode, and errors to status codes."""
 
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
 from serving.errors import ServingError, invalid, truncated
+from serving.monitor import Monitor
 
 NOT_OFFERED = {
     "Classify": "Classify takes tf.Example records, which the digit models do not read. Call Predict.",
@@ -22,18 +22,20 @@ NOT_OFFERED = {
 }
 
 
-def handlers(dataplane: Dataplane, read_seconds: float) -> list[grpc.GenericRpcHandler]:
+def handlers(dataplane: Dataplane, monitor: Monitor, read_seconds: float) -> list[grpc.GenericRpcHandler]:
     """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names.
 
     A Predict whose message does not come within `read_seconds` is cancelled.
     """
+    metadata, status = dataplane.get_model_metadata, dataplane.get_model_status
     prediction = {
-        "Predict": _predict_handler(dataplane, Reader(read_seconds)),
-        "GetModelMetadata": _handler(dataplane.get_model_metadata, GetModelMetadataRequest),
+        "Predict": _predict_handler(dataplane, monitor, Reader(read_seconds)),
+        "GetModelMetadata": _handler(monitor.watched("GRPC", "GetModelMetadata", metadata), GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
+    reload_config = monitor.watched("GRPC", "HandleReloadConfigRequest", dataplane.reload_config)
     model = {
-        "GetModelStatus": _handler(dataplane.get_model_status, GetModelStatusRequest),
-        "HandleReloadConfigRequest": _timed_handler(dataplane.reload_config, ReloadConfigRequest),
+        "GetModelStatus": _handler(monitor.watched("GRPC", "GetModelStatus", status), GetModelStatusRequest),
+        "HandleReloadConfigRequest": _timed_handler(reload_config, ReloadConfigRequest),
     }
     return [
         grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
@@ -49,13 +51,15 @@ class Reader:
         self._waiting: dict[grpc.ServicerContext, float] = {}
         threading.Thread(target=self._sweep, name="slow callers", daemon=True).start()
 
-    def read(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        """Give the message. Raises INVALID_ARGUMENT without one, grpc.RpcError when the call is over."""
+    def read(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """Give the message. Raises INVALID_ARGUMENT without one, CANCELLED when the call is over."""
         self._waiting[context] = time.monotonic() + self._seconds
         try:
             return next(messages)
         except StopIteration:
             raise invalid("The call holds no message.") from None
+        except grpc.RpcError:
+            raise ServingError("CANCELLED", "the caller has left") from None
         finally:
             del self._waiting[context]
 
@@ -67,16 +71,28 @@ class Reader:
                     context.cancel()
 
 
-def _predict_handler(dataplane: Dataplane, reader: Reader) -> "grpc.RpcMethodHandler[Any, Any]":
+def _predict_handler(dataplane: Dataplane, monitor: Monitor, reader: Reader) -> "grpc.RpcMethodHandler[Any, Any]":
     """Handle Predict as a stream of one message, which is the same on the wire: refusing does not wait for it."""
 
-    def handle(messages: Iterator[PredictRequest], context: grpc.ServicerContext) -> Any:
-        def answer() -> Any:
-            return dataplane.predict_read(lambda: reader.read(messages, context), context.time_remaining())
+    def predict(request: PredictRequest, messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        def read() -> None:
+            _parse(reader.read(messages, context), request)
 
-        return _answered(answer, context)
+        return dataplane.predict(request, context.time_remaining(), read=read)
 
-    return grpc.stream_unary_rpc_method_handler(handle, PredictRequest.FromString, _serialized)
+    watched = monitor.watched("GRPC", "Predict", predict)
+
+    def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        return _answered(lambda: watched(PredictRequest(), messages, context), context)
+
+    return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
+
+
+def _parse(message: bytes, request: PredictRequest) -> None:
+    try:
+        request.ParseFromString(message)
+    except DecodeError:
+        raise ServingError("INTERNAL", "Exception deserializing request!") from None  # as gRPC for the other methods
 
 
 def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -99,11 +115,6 @@ def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> Any:
         return answer()
     except ServingError as error:
         context.abort(grpc.StatusCode[error.status], truncated(str(error)))
-    except grpc.RpcError:  # the call ended before its message came: there is nobody to tell
-        raise
-    except Exception as error:  # a fault of ours: the caller learns little, the operator everything
-        traceback.print_exc(file=sys.stderr)
-        context.abort(grpc.StatusCode.INTERNAL, f"Fault in the server: {type(error).__name__}. See its log.")
 
 
 def _serialized(response: Any) -> bytes:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from serving.errors import ServingError
+from serving.errors import ServingError, too_late
+
+SPARE_THREADS = 8
+"""Beside one for each Predict in flight: for status, health, and saying no."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,11 @@ class Limits:
     images: int = 32_768
     message_mib: int = 64
     read_seconds: float = 30.0
+
+    @property
+    def threads(self) -> int:
+        """How many threads a protocol needs, so that nothing waits for one."""
+        return self.in_flight + SPARE_THREADS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +48,9 @@ class Budget:
         return self.until - time.monotonic()
 
     def check_time(self) -> None:
-        """Raise DEADLINE_EXCEEDED, with TensorFlow Serving's text, when the deadline has passed."""
+        """Raise DEADLINE_EXCEEDED, when the deadline has passed."""
         if self.seconds_left() < 0:
-            raise ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
+            raise too_late()
 
 
 BOUNDLESS = Budget()

@@ -66,9 +66,7 @@ def check_inputs(signature: SignatureDef, inputs: Mapping[str, Input]) -> dict[s
     """Give the arrays. Raises INVALID_ARGUMENT for a type or shape that the signature does not want as it is."""
     for position, (alias, given) in enumerate(inputs.items()):
         if given.dtype != (wanted := signature.inputs[alias].dtype):
-            raise invalid(
-                f"Expects arg[{position}] to be {_type_name(wanted)} but {_type_name(given.dtype)} is provided"
-            )
+            raise invalid(f"Expects arg[{position}] to be {type_name(wanted)} but {type_name(given.dtype)} is provided")
     for alias, given in inputs.items():
         _check_shape(alias, signature.inputs[alias].tensor_shape, given.array.shape)
     return {alias: given.array for alias, given in inputs.items()}
@@ -112,7 +110,8 @@ def _decode(alias: str, info: TensorInfo, tensor: TensorProto) -> Input:
         raise invalid(f"tensor parsing error: {alias}") from None
 
 
-def _type_name(dtype: int) -> str:
+def type_name(dtype: int) -> str:
+    """Give TensorFlow's name of a type, such as `uint8`."""
     return DataType.Name(dtype).removeprefix("DT_").lower()
 
 

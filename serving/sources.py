@@ -55,12 +55,13 @@ class ModelRoot:
     """Every folder under a root that holds versions. A model stays when its folder or the root goes away.
 
     With `only`, that one model, whether its folder holds a version or not yet (MODEL_NAME of TensorFlow Serving's
-    image).
+    image). Raises DigitsError when made from a root that is there but cannot be read.
     """
 
     outlives_reload = False
 
     def __init__(self, root: Path, complaints: Complaints, only: str | None = None) -> None:
+        _check_readable(root)
         self._root, self._complaints, self._only = root, complaints, only
 
     @property
@@ -89,6 +90,18 @@ class ModelRoot:
             return False
         self._complaints.over(name)
         return holds_versions
+
+
+def _check_readable(models: Path) -> None:
+    try:
+        os.scandir(models).close()
+    except FileNotFoundError:
+        pass  # to come, with the first training
+    except OSError as error:
+        raise DigitsError(
+            f"{models}: {error.strerror}. Give the folder that holds the models, for example: digits serve --models "
+            f"models"
+        ) from None
 
 
 class ConfigFile:

@@ -84,23 +84,6 @@ def mnist_test() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([mnist.x_val, mnist.x_test]), np.concatenate([mnist.y_val, mnist.y_test])
 
 
-@pytest.fixture(scope="session")
-def served(model_root: Path) -> Iterator[str]:
-    """The address of an embedded server on the trained models."""
-    command = [DIGITS, "serve", "--models", str(model_root), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        lines = []
-        for line in server.stderr:
-            lines.append(line)
-            if found := re.search(r"127\.0\.0\.1:\d+", line):
-                yield found[0]
-                break
-        else:
-            pytest.fail(f"no address in what the server printed: {lines}")
-        server.terminate()
-
-
 class Server:
     """A `digits serve` process: what it has printed so far, and a channel to it."""
 
@@ -111,7 +94,8 @@ class Server:
         self._printed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.address = self.wait_for("listening on ").split()[2]
+        self.wait_for("listening on ")
+        self.address = self.endpoints["gRPC"]
         self.channel = grpc.insecure_channel(self.address, [("grpc.max_send_message_length", -1)])
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
@@ -123,14 +107,20 @@ class Server:
                 self._printed.notify_all()
 
     def wait_for(self, start: str) -> str:
-        """Give the first line that begins so, once it is printed."""
+        """Give the first line that begins so, or whose message in JSON does, once it is printed."""
 
         def found() -> list[str]:
-            return [line for line in self.lines if line.startswith(start)]
+            return [line for line in self.lines if line.startswith(start) or f'"message": "{start}' in line]
 
         with self._printed:
             assert self._printed.wait_for(found, TIMEOUT), f"no '{start}' in {self.lines}"
         return found()[0]
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Give the addresses that it has printed, by protocol."""
+        found = re.findall(r"listening on ([\d.]+:\d+) \((\w+)", "\n".join(self.lines))
+        return {protocol: address for address, protocol in found}
 
     def method(self, name: str) -> grpc.UnaryUnaryMultiCallable:
         service = "ModelService" if name == "GetModelStatus" else "PredictionService"
@@ -186,6 +176,21 @@ class Server:
         return code
 
 
+@pytest.fixture(scope="session")
+def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
+    """The addresses of an embedded server on the trained models: `gRPC` and `REST`."""
+    server = Server([DIGITS, "serve", "--models", str(model_root), "--port", "0"])
+    server.wait_for("try it: ")
+    yield server.endpoints
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def served(endpoints: dict[str, str]) -> str:
+    """The gRPC address of the embedded server."""
+    return endpoints["gRPC"]
+
+
 @pytest.fixture
 def root(model_root: Path, tmp_path: Path) -> Path:
     """A model root to change, with digits/1 and A/1."""
@@ -210,6 +215,18 @@ def start() -> Iterator[Callable[..., Server]]:
         if server.process.poll() is None:
             server.process.kill()
         server.ended()
+
+
+@pytest.fixture
+def launch(model_root: Path, start) -> Callable[..., Server]:
+    """Start servers on the trained models, with options, and wait until they serve `digits`."""
+
+    def launch(*options: str | Path, models: Path = model_root) -> Server:
+        server = start(models, *options)
+        server.wait_for("try it: ")
+        return server
+
+    return launch
 
 
 @pytest.fixture

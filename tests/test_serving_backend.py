@@ -83,13 +83,13 @@ def installed(tmp_path: Path) -> str:
 def test_an_installed_server_gets_the_models_and_our_flags(
     digits, installed: str, tmp_path: Path, options: list[str], models: list[str]
 ) -> None:
-    options = [*options, "--host", "0.0.0.0", "--port", "9000"]
+    options = [*options, "--host", "0.0.0.0", "--port", "9000", "--rest-port", "9001"]
     environment = {**os.environ, "PATH": installed}
     finished = digits("serve", "--backend", "tensorflow-serving", *options, cwd=tmp_path, env=environment)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines() == [
         "--port=9000",
-        "--rest_api_port=8501",
+        "--rest_api_port=9001",
         *(line.format(folder=tmp_path) for line in models),
         *(line.format(config=backend.FILES) for line in OURS),
     ]
@@ -115,8 +115,17 @@ def test_without_it_the_docker_line_is_printed(digits, tmp_path: Path) -> None:
     )
 
 
+def test_rest_and_tls_are_not_silently_another_than_asked_for(digits, tmp_path: Path) -> None:
+    assert "-p 127.0.0.1:8500:8500 -v" in " ".join(backend.docker_line(tmp_path, "127.0.0.1", 8500, None, None, None))
+    finished = digits("serve", "--backend", "tensorflow-serving", "--tls-cert", "a.pem", "--tls-key", "b.pem")
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        "error: TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example\n",
+    )
+
+
 def test_with_a_configuration_the_docker_line_keeps_its_paths(tmp_path: Path) -> None:
-    line = backend.docker_line(tmp_path, "127.0.0.1", 8500, tmp_path / "my.config", None)
+    line = backend.docker_line(tmp_path, "127.0.0.1", 8500, 8501, tmp_path / "my.config", None)
     assert [line[at + 1] for at, word in enumerate(line) if word == "-v"] == [
         f"{tmp_path}:{tmp_path}:ro",
         f"{backend.FILES}:/config:ro",

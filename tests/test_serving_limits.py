@@ -1,10 +1,14 @@
 """Every limit refuses at once, with its status and a reason, and the server answers on."""
 
+import http.client
+import json
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -96,6 +100,64 @@ def test_a_call_without_message_is_invalid(root: Path, start) -> None:
     server = start(root)
     call = server.channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
     assert failure(call) == ("INVALID_ARGUMENT", "The call holds no message.")
+
+
+def ask_rest(server, count: int, sent: int | None = None) -> tuple[int, str]:
+    """Give the HTTP code of a predict of that many images, and its error; with `sent`, so many bytes go out."""
+    body = json.dumps({"instances": [[[0] * 28] * 28] * count}).encode()
+    with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+        connection.putrequest("POST", "/v1/models/digits:predict")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders()
+        connection.send(body[:sent])
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()).get("error", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "text"),
+    [
+        ("--max-images=10", 429, "A request of 300 rows; this server takes at most 10. Split it."),
+        ("--max-message-mib=1", 429, "Body larger than 1048576 bytes. Send fewer images at a time"),
+        ("--rest-timeout-seconds=0.001", 504, "Timed out waiting for notification"),
+    ],
+)
+def test_rest_has_the_same_limits(launch, option: str, code: int, text: str) -> None:
+    count = 300 if option == "--max-images=10" else 2_000
+    server = launch(option)
+    assert ask_rest(server, count) == (code, text)
+    assert server.version() == 1
+
+
+def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_the_body_comes(
+    launch, wait_until
+) -> None:
+    server = launch("--max-in-flight", "1")
+    leave = server.endless_call(reached=False)
+    wait_until(lambda: server.predict().exception())
+    refusal = (429, "1 in flight already, as many as this server takes at a time")
+    assert ask_rest(server, 1) == ask_rest(server, 1, sent=0) == refusal
+    leave.set()
+    wait_until(lambda: ask_rest(server, 1) == (200, ""))
+
+
+@pytest.mark.parametrize("option", ["--read-seconds", "--rest-timeout-seconds"])
+def test_a_body_that_does_not_come_holds_up_the_others_no_longer_than_allowed(launch, wait_until, option: str) -> None:
+    server = launch("--max-in-flight", "1", option, "0.3")
+    assert ask_rest(server, 1, sent=5) == (504, "Timed out waiting for notification")
+    wait_until(lambda: not server.predict().exception())
+
+
+def test_who_leaves_in_the_middle_of_a_body_takes_no_place_with_him(launch, wait_until) -> None:
+    server = launch("--max-in-flight", "1", "--read-seconds", "600", "--rest-timeout-seconds", "600")
+    for _ in range(3):
+        with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+            connection.putrequest("POST", "/v1/models/digits:predict")
+            connection.putheader("Content-Length", "100")
+            connection.endheaders(b"{")
+            urlopen(f"http://{server.endpoints['REST']}/v1/models", timeout=60).close()  # later, so the other is there
+        wait_until(lambda: not server.predict().exception())
+    assert [line for line in server.lines if "Traceback" in line] == []
 
 
 def test_admission_lets_in_again_who_left_by_an_error() -> None:

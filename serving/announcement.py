@@ -1,0 +1,45 @@
+"""What the start tells the operator: where the server listens, and what to do next."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from client.contract import MODEL
+from serving import versions
+from serving.settings import Settings
+from serving.tls import exposure
+
+
+def announce(settings: Settings, served: Collection[str], port: int, rest_port: int | None) -> None:
+    """Tell the addresses, a warning if others can listen in, and the next step for what is served."""
+    tls = settings.certificates.describe() if settings.certificates else ""
+    for protocol, number in (("gRPC", port), ("REST", rest_port)):
+        if number is not None:
+            settings.log(f"listening on {settings.address(number)} ({protocol}{tls})")
+    for line in (exposure(settings.host, settings.certificates), _next_step(settings, served, port)):
+        if line:
+            settings.log(line)
+
+
+def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
+    if MODEL in served:
+        return _how_to_try(settings, port)
+    if not settings.config:
+        return _what_to_do(settings.models, sorted(served))
+    if served:
+        return ""
+    return f"no model of {settings.config} is available yet: it is looked for every {settings.poll_seconds:g} s"
+
+
+def _how_to_try(settings: Settings, port: int) -> str:
+    here = replace(settings, host="127.0.0.1") if settings.host in ("0.0.0.0", "::") else settings
+    trust = " --tls-ca CA.pem" if settings.certificates else ""
+    return f"try it: digits samples samples && digits classify samples/*.png --server {here.address(port)}{trust}"
+
+
+def _what_to_do(models: Path, served: list[str]) -> str:
+    if versions.latest_version(models):
+        return f"no model in {models}, which holds versions itself. Give the folder above it: --models {models.parent}"
+    step = f"digits promote {served[0]}" if served else f"digits train --models {models}"
+    others = f" Serving {', '.join(served)}." if served else ""
+    return f"no model '{MODEL}' in {models} yet: run '{step}', and it is picked up.{others}"

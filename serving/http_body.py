@@ -1,0 +1,62 @@
+"""A request's body: the event loop receives it for the thread that waits for it, within the server's limits."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from typing import Any
+
+from serving.errors import ServingError, invalid, too_late
+from serving.limits import Limits
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Body:
+    """The body of a request (ASGI 3) that nobody has received yet. Made on the event loop, read on another thread."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
+        self._headers, self._receive = dict(scope["headers"]), receive
+        self._most_bytes, self._seconds = limits.message_mib << 20, limits.read_seconds
+        self._loop = asyncio.get_running_loop()
+
+    def read(self) -> bytes:
+        """Wait for the body, and inflate it. Raises ServingError, also when its sender leaves or is too slow."""
+        try:
+            content = asyncio.run_coroutine_threadsafe(self._receive_all(), self._loop).result()
+        except TimeoutError:
+            raise too_late() from None
+        except CancelledError:
+            raise ServingError("CANCELLED", "the server stops") from None
+        return self._inflate(content) if b"gzip" in self._headers.get(b"content-encoding", b"") else content
+
+    async def _receive_all(self) -> bytes:
+        """Raise RESOURCE_EXHAUSTED as soon as the body is known to be too long."""
+        size, parts, more = int(self._headers.get(b"content-length", b"0")), [], True
+        async with asyncio.timeout(self._seconds):
+            while more and size <= self._most_bytes:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    raise ServingError("CANCELLED", "the caller has left")
+                parts.append(message.get("body", b""))
+                size, more = max(size, sum(map(len, parts))), message.get("more_body", False)
+        self._check_size(size)
+        return b"".join(parts)
+
+    def _inflate(self, body: bytes) -> bytes:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
+        try:
+            content = unpacker.decompress(body, self._most_bytes + 1)
+        except zlib.error as error:
+            raise invalid(f"The body is not gzip, as Content-Encoding says: {error}") from None
+        self._check_size(len(content))
+        if not unpacker.eof:
+            raise invalid("The body is not gzip, as Content-Encoding says: it ends too early")
+        return content
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise ServingError(
+                "RESOURCE_EXHAUSTED", f"Body larger than {self._most_bytes} bytes. Send fewer images at a time"
+            )
