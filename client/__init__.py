@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from client.aio import AsyncClient
     from client.answers import Benchmark, Prediction, VersionStatus
     from client.errors import (
         AccessDenied,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         InvalidImage,
         InvalidRequest,
         ModelNotFound,
+        NoDigit,
         RequestCancelled,
         ServerError,
         ServerFault,
@@ -29,13 +31,15 @@ if TYPE_CHECKING:
         ServerUnavailable,
         UsageError,
     )
-    from client.image import read_image, to_mnist
+    from client.prepare import read_image, to_mnist
     from client.remote import Client
+    from client.results import Result
 
     __version__: str
 
 __all__ = [
     "AccessDenied",
+    "AsyncClient",
     "Benchmark",
     "Client",
     "ContractMismatch",
@@ -44,8 +48,10 @@ __all__ = [
     "InvalidImage",
     "InvalidRequest",
     "ModelNotFound",
+    "NoDigit",
     "Prediction",
     "RequestCancelled",
+    "Result",
     "ServerError",
     "ServerFault",
     "ServerOverloaded",
@@ -58,9 +64,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "client.aio",
     "Client": "client.remote",
-    "read_image": "client.image",
-    "to_mnist": "client.image",
+    "Result": "client.results",
+    **dict.fromkeys(("read_image", "to_mnist"), "client.prepare"),
     **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),
 }
 

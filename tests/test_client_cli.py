@@ -1,5 +1,6 @@
 """`digits classify` as a person or a program runs it: what it prints, where, and how it ends."""
 
+import csv
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, mnist_test):
-    """A folder with 2.png, 10.png, deeper/4.jpg, things that are no images, and hidden ones."""
+    """A folder with 2.png, 10.png, deeper/4.jpg, things that are no images, blank paper, and hidden ones."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
     (folder / ".hidden").mkdir()
@@ -23,6 +24,7 @@ def pictures(tmp_path_factory, mnist_test):
         image = Image.fromarray(255 - images[np.flatnonzero(labels == label)[1]])
         image.resize((200, 200), Image.Resampling.BICUBIC).save(folder / name)
     (folder / "notes.txt").write_text("seven")
+    Image.new("L", (50, 50), 255).save(folder / "blank.png")
     (folder / "broken.png").write_bytes((folder / "2.png").read_bytes()[:300])
     return folder
 
@@ -48,31 +50,62 @@ def test_a_person_gets_a_table_and_under_it_how_good_each_model_is(digits, serve
 def test_a_folder_is_read_in_natural_order_and_one_bad_file_does_not_stop_the_rest(digits, served, pictures):
     finished = digits("classify", ".", "notes.txt", "--server", served, cwd=pictures)
     assert finished.returncode == 1
-    assert [line[:2] for line in rows(finished.stdout)[1:4]] == [["2.png", "2"], ["10.png", "0"], ["deeper/4.jpg", "4"]]
-    broken, notes = finished.stderr.splitlines()
+    names = [line[:2] for line in rows(finished.stdout)[1:5]]
+    assert names == [["2.png", "2"], ["10.png", "0"], ["blank.png", "-"], ["deeper/4.jpg", "4"]]
+    broken, notes, counts = finished.stderr.splitlines()
+    assert counts == "6 files: 3 classified, 1 without a digit, 2 failed"
     assert re.fullmatch(r"error: broken\.png: a damaged image \(.+\)", broken)
     assert notes == "error: notes.txt: not an image that Pillow can read"
 
 
-def test_a_program_gets_one_json_document(digits, served, pictures):
-    finished = digits("classify", "2.png", "notes.txt", "--server", served, "--json", cwd=pictures)
+def lines(finished):
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+def test_a_program_gets_a_json_line_for_each_file_and_at_last_the_results_table(digits, served, pictures):
+    finished = digits("classify", "2.png", "notes.txt", "blank.png", "--server", served, "--json", cwd=pictures)
     assert finished.returncode == 1
-    document = json.loads(finished.stdout)
-    assert list(document) == ["images", "failed", "benchmark"]
-    [image] = document["images"]
+    image, failed, blank, table = lines(finished)
     assert image["probability"] == max(image["probabilities"]) == image["probabilities"][2]
     assert image["runner_up_probability"] == sorted(image["probabilities"])[-2]
     del image["probability"], image["probabilities"], image["runner_up"], image["runner_up_probability"]
-    assert image == {"file": "2.png", "digit": 2, "model": "digits", "model_version": 1}
-    assert document["failed"] == [{"file": "notes.txt", "error": "notes.txt: not an image that Pillow can read"}]
-    assert [list(row) for row in document["benchmark"]] == [["model", "description", "loss", "accuracy", "served"]] * 2
-    assert finished.stderr == "error: notes.txt: not an image that Pillow can read\n"
+    assert image == {"file": "2.png", "digit": 2, "model": "digits", "model_version": 1, "notes": []}
+    assert failed == {"file": "notes.txt", "error": "notes.txt: not an image that Pillow can read"}
+    assert blank == {"file": "blank.png", "digit": None, "notes": ["no digit found"]}
+    assert list(table) == ["benchmark", "model", "model_version"]
+    assert [list(row) for row in table["benchmark"]] == [["model", "description", "loss", "accuracy", "served"]] * 2
+    assert finished.stderr.splitlines() == [
+        "error: notes.txt: not an image that Pillow can read",
+        "3 files: 1 classified, 1 without a digit, 1 failed",
+    ]
 
 
-def test_the_help_names_every_key_of_the_json_document(digits, served, pictures):
-    document = json.loads(digits("classify", "2.png", "--server", served, "--json", cwd=pictures).stdout)
+def test_blank_paper_is_an_answer_and_no_failure(digits, served, pictures):
+    finished = digits("classify", "blank.png", "2.png", "--server", served, cwd=pictures)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [" ".join(line) for line in rows(finished.stdout)[1:3]] == ["blank.png - no digit found", "2.png 2"]
+
+
+def test_csv_has_the_same_fields_in_columns(digits, served, pictures):
+    arguments = ["2.png", "notes.txt", "blank.png", "--server", served]
+    [image, *_] = lines(digits("classify", *arguments, "--json", cwd=pictures))
+    finished = digits("classify", *arguments, "--csv", cwd=pictures)
+    assert finished.returncode == 1
+    first, failed, blank = csv.DictReader(finished.stdout.splitlines())
+    for name in ("file", "digit", "probability", "runner_up", "runner_up_probability", "model", "model_version"):
+        assert first[name] == str(image[name])
+    assert [first[f"p{digit}"] for digit in range(10)] == [str(number) for number in image["probabilities"]]
+    assert {name: text for name, text in failed.items() if text} == {
+        "file": "notes.txt",
+        "error": "notes.txt: not an image that Pillow can read",
+    }
+    assert {name: text for name, text in blank.items() if text} == {"file": "blank.png", "notes": "no digit found"}
+
+
+def test_the_help_names_every_key_of_the_json_lines(digits, served, pictures):
+    image, table = lines(digits("classify", "2.png", "--server", served, "--json", cwd=pictures))
     text = digits("classify", "--help").stdout
-    for key in [*document, *document["images"][0], *document["benchmark"][0]]:
+    for key in [*image, *table, *table["benchmark"][0]]:
         assert f'"{key}"' in text
 
 
@@ -102,6 +135,7 @@ def test_only_bad_files_need_no_server_and_print_no_table(digits, pictures, tmp_
         "error: notes.txt: not an image that Pillow can read\n"
         "error: no.png: No such file or directory\n"
         f"error: {tmp_path}: a folder without images\n"
+        "3 files: 0 classified, 3 failed\n"
     )
 
 

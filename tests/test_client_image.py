@@ -153,7 +153,8 @@ def test_a_photo_that_was_stored_turned_is_turned_back(orientation, images, tmp_
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "photo.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), to_mnist(upright))
+    difference = read_image(tmp_path / "photo.png").astype(float) - to_mnist(upright)
+    assert np.abs(difference).mean() < 3  # not 0, as it is made smaller first; turned wrongly it is 40
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm", "ico"])

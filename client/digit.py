@@ -1,0 +1,170 @@
+"""From a grey picture to the digit as MNIST has it: uint8 [28, 28], 0 = paper, 255 = ink.
+
+MNIST's own recipe is a 20×20 box with the ratio kept, centred by mass in 28×28 (yann.lecun.org/exdb/mnist). Photos
+and scans need cleaning before it. Each function mends one way in which a person's file differs from MNIST.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from client.contract import IMAGE_SIZE
+from client.errors import NoDigit
+from client.image import Grey, resize
+from client.regions import Mask, Region, find_regions, paint
+
+Pixels = NDArray[np.uint8]
+"""[28, 28], 0 = paper, 255 = ink."""
+
+SMALLEST_WORKING_SIZE = 112
+BOX = 20
+"""Pixels of the longer side of a digit in MNIST."""
+STROKE = 2.0
+"""Pixels of a pen's stroke in that box."""
+FAINTEST = 0.03
+"""Contrast under which an image is blank, of 1."""
+PALEST = 0.3
+"""Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
+
+
+def find_digit(grey: Grey) -> Pixels:
+    """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
+    ink = even_out(enlarge(dark_on_light(grey)))
+    return centre(fit(thicken(crop(ink, digit_mask(ink)))))
+
+
+def dark_on_light(grey: Grey) -> Grey:
+    """Mends polarity: what differs most from the border is ink, and it is made dark. Refuses blank images."""
+    border = float(np.percentile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 50))
+    darkest, lightest = np.percentile(grey, (0.1, 99.9))
+    if max(border - darkest, lightest - border) < FAINTEST:
+        raise NoDigit("blank, there is no ink on the paper")
+    return grey if border - darkest >= lightest - border else np.float32(1) - grey
+
+
+def as_mnist(pixels: Pixels) -> Pixels | None:
+    """Give pixels that already have MNIST's form, so that nothing is lost by resampling them; else None."""
+    if pixels.shape != (IMAGE_SIZE, IMAGE_SIZE):
+        return None
+    border = set(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).tolist())
+    if border not in ({0}, {255}):
+        return None
+    ink = pixels if border == {0} else ~pixels
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    if not len(rows) or max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 != BOX:
+        return None
+    return ink if max(abs(middle - IMAGE_SIZE / 2) for middle in mass_centre(ink)) <= 1 else None
+
+
+def mass_centre(ink: Grey | Pixels) -> tuple[float, float]:
+    """Give the row and column of the centre of mass; the centre of pixel 0 is at 0.5."""
+    total = ink.sum()
+    rows, columns = (float(ink.sum(1 - axis) @ (np.arange(ink.shape[axis]) + 0.5) / total) for axis in (0, 1))
+    return rows, columns
+
+
+def enlarge(grey: Grey) -> Grey:
+    """Mends tiny images: cleaning needs strokes of a few pixels."""
+    scale = SMALLEST_WORKING_SIZE / max(grey.shape)
+    if scale <= 1:
+        return grey
+    return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+def even_out(grey: Grey) -> Grey:
+    """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest."""
+    image = Image.fromarray(np.round(255 * grey).astype(np.uint8))
+    small = resize(image, 1 / 8, Image.Resampling.BOX)
+    paper = small.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.GaussianBlur(3))
+    level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
+    ink: Grey = (1 - grey / level.clip(0.05)).clip(0, 1)
+    return (ink / max(float(np.percentile(ink, 99.9)), 1e-3)).clip(0, 1)
+
+
+def otsu(ink: Grey) -> float:
+    """Give the threshold that best separates ink from paper (Otsu 1979)."""
+    counts, edges = np.histogram(ink, 256, (0, 1))
+    middles = (edges[1:] + edges[:-1]) / 2
+    weight, moment = counts.cumsum(), (counts * middles).cumsum()
+    rest = weight[-1] - weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = weight * rest * (moment / weight - (moment[-1] - moment) / rest) ** 2
+    return float(middles[np.nanargmax(between)])
+
+
+def digit_mask(ink: Grey) -> Mask:
+    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it."""
+    height, width = ink.shape
+    regions = find_regions(ink > max(PALEST, 0.8 * otsu(ink)), 64)
+    inside = [region for region in regions if not is_frame(region, regions, width, height)]
+    pieces = [r for r in inside if not is_line(r)] or inside
+    free = [r for r in pieces if not touches(r, width, height)]
+    main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
+    reach = 0.5 * max(main.height, main.width)
+    digit = [main]
+    for region in sorted(pieces, key=lambda region: gap(region, main)):
+        if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
+            digit.append(region)
+    return paint(digit, ink.shape)
+
+
+def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
+    """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
+    if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
+        return False
+    return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
+
+
+def is_line(region: Region) -> bool:
+    """Tell whether a region is a ruled line rather than a stroke."""
+    return region.width > 8 * region.height
+
+
+def touches(region: Region, width: int, height: int) -> bool:
+    """Tell whether a region is cut by the edge of the image."""
+    return region.top == 0 or region.left == 0 or region.bottom == height or region.right == width
+
+
+def gap(one: Region, other: Region) -> int:
+    """Give the pixels between two boxes. Sideways counts double: that is where neighbours stand."""
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    across = max(one.left, other.left) - min(one.right, other.right)
+    return max(0, down, 2 * across)
+
+
+def crop(ink: Grey, mask: Mask) -> Grey:
+    """Mends the distance: cuts out the digit with its soft edges, and nothing else."""
+    soft = np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.where(soft, ink, 0)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def thicken(ink: Grey) -> Grey:
+    """Mends thin pens: a stroke under STROKE pixels in the box is widened, as making the digit smaller pales it."""
+    mask = np.pad(ink > 0.5, 1)
+    edges = np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1))
+    stroke = 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
+    wanted = STROKE * max(ink.shape) / BOX
+    radius = round((wanted - stroke) / 2)
+    if radius < 1:
+        return ink
+    image = Image.fromarray(np.pad(np.round(255 * ink).astype(np.uint8), radius))
+    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * radius + 1)), np.float32) / np.float32(255)
+
+
+def fit(ink: Grey) -> Grey:
+    """Mends size: the longer side becomes BOX pixels with the ratio kept, and the pen full black again."""
+    scale = BOX / max(ink.shape)
+    small = np.asarray(resize(Image.fromarray(ink), scale, Image.Resampling.BOX))
+    return (small / max(float(np.percentile(small[small > 0.1], 90)), 0.1)).clip(0, 1)
+
+
+def centre(ink: Grey) -> Pixels:
+    """Mends position: the centre of mass comes to the middle of 28×28, as near as the digit's box can follow."""
+    canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    at = [
+        min(max(round(IMAGE_SIZE / 2 - middle), 0), IMAGE_SIZE - side)
+        for middle, side in zip(mass_centre(ink), ink.shape, strict=True)
+    ]
+    canvas[at[0] : at[0] + ink.shape[0], at[1] : at[1] + ink.shape[1]] = np.round(255 * ink)
+    return canvas
