@@ -1,6 +1,7 @@
 """The clients in an app, against the real server, and against a small one that answers as it is told."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -470,6 +471,30 @@ def test_a_table_longer_than_one_request_is_fetched_whole(told, asking):
     table = asking.benchmark()
     assert [row.model for row in table] == [str(number) for number in range(40)]
     assert [row.model for row in table if row.served] == ["3"]
+
+
+def test_a_server_without_a_results_table_is_told_and_the_answers_come_all_the_same(told, digits, tmp_path):
+    def as_tensorflow_serving(request):
+        known = request.model_spec.signature_name == "serving_default"
+        return sevens(request) if known else grpc.StatusCode.FAILED_PRECONDITION
+
+    told.answers[PREDICT] = as_tensorflow_serving
+    Image.fromarray(stroke()).save(tmp_path / "one.png")
+    finished = digits("classify", "one.png", "--server", told.address, "--json", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert [json.loads(line) for line in finished.stdout.splitlines()][1] == {
+        "benchmark": [],
+        "model": "digits",
+        "model_version": 5,
+    }
+    assert finished.stderr.startswith("note: the accuracies are not shown: digits at ")
+    assert finished.stderr.count("\n") == 1
+
+
+def stroke():
+    image = np.zeros((60, 60), np.uint8)
+    image[10:50, 28:33] = 255
+    return image
 
 
 def test_waiting_ends_when_a_version_becomes_available(told, asking):
