@@ -12,6 +12,7 @@ from client.contract import IMAGE_SIZE
 from client.errors import NoDigit
 from client.image import Grey, resize
 from client.regions import Mask, Region, find_regions, paint
+from client.rules import erase_rules
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -30,7 +31,12 @@ PALEST = 0.3
 def find_digit(grey: Grey) -> Pixels:
     """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
     ink = even_out(enlarge(dark_on_light(grey)))
-    return centre(fit(thicken(crop(ink, digit_mask(ink)))))
+    level = threshold(ink)
+    mask = digit_mask(ink > level)
+    cleared = erase_rules(ink, level, mask)
+    if cleared is not None:
+        ink, mask = cleared, digit_mask(cleared > level)
+    return centre(fit(thicken(crop(ink, mask))))
 
 
 def dark_on_light(grey: Grey) -> Grey:
@@ -83,8 +89,8 @@ def even_out(grey: Grey) -> Grey:
 
 def otsu(ink: Grey) -> float:
     """Give the threshold that best separates ink from paper (Otsu 1979)."""
-    counts, edges = np.histogram(ink, 256, (0, 1))
-    middles = (edges[1:] + edges[:-1]) / 2
+    counts = np.bincount((255 * ink).astype(np.uint8).ravel(), minlength=256)
+    middles = (np.arange(256) + 0.5) / 256
     weight, moment = counts.cumsum(), (counts * middles).cumsum()
     rest = weight[-1] - weight
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,10 +98,15 @@ def otsu(ink: Grey) -> float:
     return float(middles[np.nanargmax(between)])
 
 
-def digit_mask(ink: Grey) -> Mask:
+def threshold(ink: Grey) -> float:
+    """Give the darkness from which a pixel is ink."""
+    return max(PALEST, 0.8 * otsu(ink))
+
+
+def digit_mask(mask: Mask) -> Mask:
     """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it."""
-    height, width = ink.shape
-    regions = find_regions(ink > max(PALEST, 0.8 * otsu(ink)), 64)
+    height, width = mask.shape
+    regions = find_regions(mask, 64)
     inside = [region for region in regions if not is_frame(region, regions, width, height)]
     pieces = [r for r in inside if not is_line(r)] or inside
     free = [r for r in pieces if not touches(r, width, height)]
@@ -105,7 +116,7 @@ def digit_mask(ink: Grey) -> Mask:
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
             digit.append(region)
-    return paint(digit, ink.shape)
+    return paint(digit, mask.shape)
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:

@@ -108,7 +108,7 @@ def shrink(image: Image.Image) -> Image.Image:
         image = stretch_deep(image)
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-    elif image.mode != "L":
+    elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     scale = WORKING_SIZE / max(image.size)
     return image.copy() if scale >= 1 else resize(image, scale, Image.Resampling.BOX)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
+from benchmarks import renderings
 from client import InvalidImage, contract, read_image, to_mnist
 from client.image import MAX_PIXELS
 from client.regions import find_regions, paint
@@ -133,6 +134,25 @@ def test_the_network_reads_every_form_like_mnist(form, images, labels, read):
     prepared = np.stack([to_mnist(FORMS[form](image)) for image in images])
     assert (prepared.dtype, prepared.shape) == (np.uint8, images.shape)
     assert np.mean(read(prepared) == labels) >= np.mean(read(images) == labels) - 0.04
+
+
+@pytest.mark.parametrize("form", renderings.FORMS)
+def test_the_forms_that_are_measured_are_read_too(form, images, labels, read):
+    files = renderings.render(form, images[:40])
+    prepared, _ = renderings.read(files)
+    assert np.mean(read(prepared) == labels[:40]) >= np.mean(read(images[:40]) == labels[:40]) - 0.05
+
+
+def test_strokes_that_look_like_rules_are_kept(read):
+    picture = Image.new("L", (220, 300), 255)
+    pen = ImageDraw.Draw(picture)
+    pen.line((110, 0, 110, 300), fill=0, width=14)  # a 1 from edge to edge
+    pen.line((40, 290, 180, 290), fill=0, width=14)
+    upright = to_mnist(picture)
+    assert upright.any(1).sum() == 20
+    pen.rectangle((0, 0, 220, 300), fill=255)
+    pen.line((0, 150, 220, 150), fill=0, width=10)  # a bar alone: a rule, or a 1 that lies
+    assert to_mnist(picture).max() == 255
 
 
 @pytest.mark.parametrize("polarity", ["ink is 255", "ink is 0"])
