@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ServerUnavailable,
         UsageError,
     )
+    from client.number import Number
     from client.prepare import read_image, to_mnist
     from client.remote import Client
     from client.results import Result
@@ -49,6 +50,7 @@ __all__ = [
     "InvalidRequest",
     "ModelNotFound",
     "NoDigit",
+    "Number",
     "Prediction",
     "RequestCancelled",
     "Result",
@@ -66,6 +68,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "client.aio",
     "Client": "client.remote",
+    "Number": "client.number",
     "Result": "client.results",
     **dict.fromkeys(("read_image", "to_mnist"), "client.prepare"),
     **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),

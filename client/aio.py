@@ -11,6 +11,7 @@ import grpc
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.calls import ask
 from client.connection import IN_FLIGHT, Connection
+from client.number import Number, find_places
 from client.patience import PATIENCE, Wait, available
 from client.prepare import Batch, Picture, batches
 from client.questions import MOST_ROWS, ROWS, Answer, Question
@@ -67,6 +68,11 @@ class AsyncClient(Connection):
         finally:
             for _, task in flights:
                 task.cancel()
+
+    async def read(self, picture: Picture) -> Number:
+        """Read the digits of a number from left to right, in one request. Raises InvalidImage, and NoDigit."""
+        places = await asyncio.to_thread(find_places, picture)
+        return Number(tuple(places), tuple(await self.classify([place.pixels for place in places])))
 
     async def benchmark(self, version: int | None = None) -> list[Benchmark]:
         """Fetch the results table that comes with a version. Raises ContractMismatch when it has none."""

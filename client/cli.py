@@ -71,6 +71,9 @@ def classify(
         Path | None, typer.Option(metavar="FILE", help="Add JSON Lines to FILE, without the files that it has.")
     ] = None,
     processes: Annotated[int, typer.Option(help="Processes that read slow images; 0: one a core.", min=0)] = 0,
+    show: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write what the network sees beside each image, as PNG.")
+    ] = None,
     tls: Tls = False,
     ca: Ca = None,
     cert: Cert = None,
@@ -88,11 +91,54 @@ def classify(
         Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client,
         progress(_counter(files or [], files_from)) as moved,
     ):
-        run.classify(client, _names(files or [], files_from), report, processes or cores(), moved)
+        run.classify(client, _names(files or [], files_from), report, processes or cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):
         note(run.summary())
     if run.failed:
         raise typer.Exit(1)
+
+
+READ_HELP = "\n\n".join(
+    (
+        "Read the handwritten number in an image, digit by digit from left to right.",
+        "\b\ndigits read amount.jpg\ncat scan.png | digits read - --json",
+        "The digits stand in one line, free or in the cells of a form; their probabilities stand below the number.",
+        'With --json, stdout is one object: {"file", "number", "probability", "digits": [{"digit", "probability", '
+        '"runner_up", "runner_up_probability", "probabilities", "model", "model_version", "notes", "box"}], "notes"}; '
+        "a box is [left, top, right, bottom] in pixels of the upright image.",
+        'Notes: "no digit found" (the number is empty), and at a digit "touching digits?".',
+        "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server or no answer in time, 4 other "
+        "model.",
+    )
+)
+
+
+@app.command(help=READ_HELP, no_args_is_help=True)
+def read(
+    file: Annotated[str, typer.Argument(help="An image file, or -.", metavar="FILE")],
+    server: Server = DEFAULT_SERVER,
+    model: Model = MODEL,
+    timeout: Timeout = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    token: Token = None,
+) -> None:
+    """See READ_HELP."""
+    from client.errors import NoDigit
+    from client.number import Number
+    from client.remote import Client
+    from client.report import print_number
+    from client.run import picture
+
+    with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
+        try:
+            number = client.read(picture(file))
+        except NoDigit:
+            number = Number((), ())
+    print_number(file, number, as_json)
 
 
 def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":

@@ -4,6 +4,8 @@ MNIST's own recipe is a 20×20 box with the ratio kept, centred by mass in 28×2
 and scans need cleaning before it. Each function mends one way in which a person's file differs from MNIST.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -22,20 +24,43 @@ BOX = 20
 """Pixels of the longer side of a digit in MNIST."""
 STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
+WIDEST = 1.7
+"""Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
+SEVERAL = "several digits?"
+"""The note of a picture that may show more than one."""
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
 PALEST = 0.3
 """Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
 
 
-def find_digit(grey: Grey) -> Pixels:
+@dataclass(frozen=True)
+class Prepared:
+    """What the network is given for a picture, and what a person should know about it."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def find_digit(grey: Grey) -> Prepared:
     """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
-    ink = even_out(enlarge(dark_on_light(grey)))
+    ink = to_ink(grey)
     level = threshold(ink)
-    mask = digit_mask(ink > level)
+    mask, several = digit_mask(ink > level)
     cleared = erase_rules(ink, level, mask)
     if cleared is not None:
-        ink, mask = cleared, digit_mask(cleared > level)
+        ink = cleared
+        mask, several = digit_mask(ink > level)
+    return Prepared(normal(ink, mask), (SEVERAL,) if several else ())
+
+
+def to_ink(grey: Grey) -> Grey:
+    """Give how dark the ink is, 0 = paper, 1 = darkest. Raises NoDigit when there is none."""
+    return even_out(enlarge(dark_on_light(grey)))
+
+
+def normal(ink: Grey, mask: Mask) -> Pixels:
+    """Bring the ink under a mask into MNIST's form."""
     return centre(fit(thicken(crop(ink, mask))))
 
 
@@ -103,12 +128,13 @@ def threshold(ink: Grey) -> float:
     return max(PALEST, 0.8 * otsu(ink))
 
 
-def digit_mask(mask: Mask) -> Mask:
-    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it."""
+def digit_mask(mask: Mask) -> tuple[Mask, bool]:
+    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it.
+
+    Tells, too, whether it looks as if there were several digits.
+    """
     height, width = mask.shape
-    regions = find_regions(mask, 64)
-    inside = [region for region in regions if not is_frame(region, regions, width, height)]
-    pieces = [r for r in inside if not is_line(r)] or inside
+    pieces = strokes(mask)
     free = [r for r in pieces if not touches(r, width, height)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
     reach = 0.5 * max(main.height, main.width)
@@ -116,7 +142,23 @@ def digit_mask(mask: Mask) -> Mask:
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
             digit.append(region)
-    return paint(digit, mask.shape)
+    rivals = [region for region in free if is_rival(region, main)]
+    return paint(digit, mask.shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def strokes(mask: Mask) -> list[Region]:
+    """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
+    height, width = mask.shape
+    regions = find_regions(mask, 64)
+    inside = [region for region in regions if not is_frame(region, regions, width, height)]
+    return [region for region in inside if not is_line(region)] or inside
+
+
+def is_rival(region: Region, main: Region) -> bool:
+    """Tell whether a region is a digit, too: beside the main one, nearly as high, and not a part of it."""
+    beside = region.left >= main.right or region.right <= main.left
+    level = min(region.bottom, main.bottom) - max(region.top, main.top)
+    return beside and min(region.height, level) > 0.6 * main.height and region.area > 0.25 * main.area
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:

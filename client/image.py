@@ -9,7 +9,7 @@ import stat
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +39,27 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation → what turns it back."""
+LYING = (5, 6, 7, 8)
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; set once, as threads share the filters
 
 
-def decode(source: str | os.PathLike[str] | bytes) -> tuple[Image.Image, int]:
+class Decoded(NamedTuple):
+    """A small upright image, how many frames the file has, and its width and height when it is upright."""
+
+    image: Image.Image
+    frames: int
+    size: tuple[int, int]
+
+
+def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE) -> Decoded:
     """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage.
 
-    Gives the image as `reduce` leaves it, and how many frames there were: of an animation the first is read.
+    Gives the image as `reduce` leaves it. Of an animation the first frame is read.
     """
     try:
         with _opened(source) as image:
-            return reduce(image), getattr(image, "n_frames", 1)
+            return reduce(image, size)
     except InvalidImage:
         raise
     except MemoryError as error:
@@ -89,28 +98,32 @@ def read_pipe(pipe: BinaryIO) -> bytes:
     return data
 
 
-def reduce(image: Image.Image) -> Image.Image:
-    """Mends size and direction: gives mode F, L, RGB or RGBA, upright, the longer side at most WORKING_SIZE.
+def reduce(image: Image.Image, size: int = WORKING_SIZE) -> Decoded:
+    """Mends size and direction: gives mode F, L, RGB or RGBA, upright, the longer side at most `size`.
 
     Raises InvalidImage for a decompression bomb, before its pixels are read.
     """
     if image.width * image.height > MAX_PIXELS:
         raise InvalidImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS // 10**6} million")
-    image.draft(None, (2 * WORKING_SIZE, 2 * WORKING_SIZE))  # a JPEG decoder shrinks for free
-    small = shrink(image)
-    turn = TURNS.get(image.getexif().get(ORIENTATION, 1)) if image.info else None  # after loading, which turns TIFF
-    return small.transpose(turn) if turn is not None else small
+    width, height = image.size
+    image.draft(None, (2 * size, 2 * size))  # a JPEG decoder shrinks for free
+    small = shrink(image, size)
+    orientation = image.getexif().get(ORIENTATION, 1) if image.info else 1  # after loading, which turns TIFF
+    if orientation in TURNS:
+        small = small.transpose(TURNS[orientation])
+        width, height = (height, width) if orientation in LYING else (width, height)
+    return Decoded(small, getattr(image, "n_frames", 1), (width, height))
 
 
-def shrink(image: Image.Image) -> Image.Image:
-    """Mends size: brings any mode to F, L, RGB or RGBA and its longer side down to WORKING_SIZE."""
+def shrink(image: Image.Image, size: int) -> Image.Image:
+    """Mends size: brings any mode to F, L, RGB or RGBA and its longer side down to `size`."""
     if image.mode.startswith(("I", "F")):
         image = stretch_deep(image)
     elif image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    scale = WORKING_SIZE / max(image.size)
+    scale = size / max(image.size)
     return image.copy() if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
 
 

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -16,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from client import contract
-from client.digit import FAINTEST, Pixels, as_mnist, find_digit
+from client.digit import FAINTEST, Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage
-from client.image import decode, reduce, to_grey
+from client.image import WORKING_SIZE, Decoded, decode, reduce, to_grey
 
 BATCH = 256
 """Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
@@ -33,14 +34,6 @@ CHUNK = 16
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Pixels
 """A file, the bytes of one, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What the network is given for a picture, and what a person should know about it."""
-
-    pixels: Pixels
-    notes: tuple[str, ...] = ()
 
 
 Outcome: TypeAlias = Prepared | InvalidImage
@@ -73,14 +66,26 @@ def prepare(picture: Picture) -> Prepared:
     """Prepare one picture. Raises InvalidImage, of which NoDigit is a kind, with the path of a file."""
     if isinstance(picture, np.ndarray):
         return _as_given(picture)
-    if isinstance(picture, Image.Image):
-        return _prepare(reduce(picture), 1)
+    with named(picture):
+        return _prepare(decoded(picture))
+
+
+def decoded(picture: Picture, size: int = WORKING_SIZE) -> Decoded:
+    """Give a picture of any kind small and upright. Raises InvalidImage."""
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return reduce(picture, size) if isinstance(picture, Image.Image) else decode(picture, size)
+
+
+@contextmanager
+def named(picture: Picture) -> Iterator[None]:
+    """Put the path of a file in front of what is wrong with it."""
     try:
-        return _prepare(*decode(picture))
+        yield
     except InvalidImage as error:
-        if isinstance(picture, bytes):
-            raise
-        raise type(error)(f"{Path(picture)}: {error}") from error.__cause__
+        if isinstance(picture, str | os.PathLike):
+            raise type(error)(f"{Path(picture)}: {error}") from error.__cause__
+        raise
 
 
 def _as_given(array: Pixels) -> Prepared:
@@ -89,10 +94,11 @@ def _as_given(array: Pixels) -> Prepared:
     return Prepared(array)
 
 
-def _prepare(image: Image.Image, frames: int) -> Prepared:
-    notes = (f"first of {frames} frames",) if frames > 1 else ()
+def _prepare(decoded: Decoded) -> Prepared:
+    image, frames, _ = decoded
     small = as_mnist(np.asarray(image)) if image.mode == "L" else None
-    return Prepared(find_digit(to_grey(image, FAINTEST)) if small is None else small, notes)
+    found = find_digit(to_grey(image, FAINTEST)) if small is None else Prepared(small)
+    return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
 
 
 def attempt(picture: Picture) -> Outcome:

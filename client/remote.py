@@ -11,6 +11,7 @@ import grpc
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.calls import Call
 from client.connection import IN_FLIGHT, Connection
+from client.number import Number, find_places
 from client.patience import PATIENCE, Wait, available
 from client.prepare import Batch, Picture, batches
 from client.questions import MOST_ROWS, ROWS, Answer, Question
@@ -75,6 +76,11 @@ class Client(Connection):
             for _, call in flights:
                 if call:
                     call.cancel()
+
+    def read(self, picture: Picture) -> Number:
+        """Read the digits of a number from left to right, in one request. Raises InvalidImage, and NoDigit."""
+        places = find_places(picture)
+        return Number(tuple(places), tuple(self.classify([place.pixels for place in places])))
 
     def benchmark(self, version: int | None = None) -> list[Benchmark]:
         """Fetch the results table that comes with a version, by default the one that this client asks for.

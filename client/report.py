@@ -8,6 +8,7 @@ from typing import Any
 from client.answers import Benchmark, Prediction
 from client.console import plain
 from client.errors import NoDigit
+from client.number import Number
 from client.results import Result
 
 NO_DIGIT = "no digit found"
@@ -84,11 +85,7 @@ class Table(Report):
     """Prints a table for a person, in parts so that it never waits for the last file."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(highlight=False)
-        if not self._console.is_terminal:
-            self._console = Console(highlight=False, width=PIPED_WIDTH)
+        self._console = _console()
         self._rows: list[tuple[str, ...]] = []
         self._widths: list[int] | None = None
 
@@ -96,8 +93,7 @@ class Table(Report):
         """Take a result. What is no image is told on stderr, not here."""
         one = result.prediction
         if one:
-            runner_up = f"{one.runner_up} ({one.runner_up_probability:.1%})"
-            self._rows.append((file, str(one.digit), f"{one.probability:.1%}", runner_up, "; ".join(one.notes)))
+            self._rows.append((file, *_cells(one), "; ".join(one.notes)))
         elif isinstance(result.error, NoDigit):
             self._rows.append((file, "-", "", "", NO_DIGIT))
         if len(self._rows) == CHUNK:
@@ -123,6 +119,34 @@ class Table(Report):
             where = f"{answered.model} version {answered.model_version}"
             self._console.print(f"\nAccuracy on MNIST's last 5,000 test images ({where}):\n")
             self._console.print(_accuracies(rows))
+
+
+def print_number(file: str, number: Number, as_json: bool) -> None:
+    """Print a number, and below it its digits; or both as one JSON object."""
+    notes = [] if number.predictions else [NO_DIGIT]
+    if as_json:
+        fields = {"number": str(number), "probability": number.probability, "digits": number.digits(), "notes": notes}
+        print(json.dumps({"file": file, **fields}))
+        return
+    print(str(number) or NO_DIGIT)
+    if number.predictions:
+        table = _table("digit", "probability", "runner-up", "box", "")
+        for place, one in zip(number.places, number.predictions, strict=True):
+            box = " ".join(map(str, place.box))
+            table.add_row(*map(_text, (*_cells(one), box, "; ".join(place.notes))))
+        print()
+        _console().print(table)
+
+
+def _cells(one: Prediction) -> tuple[str, str, str]:
+    return str(one.digit), f"{one.probability:.1%}", f"{one.runner_up} ({one.runner_up_probability:.1%})"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
 def _accuracies(rows: list[Benchmark]) -> Any:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from client.answers import Prediction
+from client.digit import Prepared
 from client.errors import InvalidImage
-from client.prepare import Batch, Picture, Prepared
+from client.prepare import Batch, Picture
 
 
 @dataclass(frozen=True)

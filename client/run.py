@@ -4,16 +4,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from client.answers import Prediction
 from client.console import note
 from client.errors import NoDigit, ServerError
 from client.files import STDIN
 from client.image import read_pipe
-from client.prepare import Picture
 from client.remote import Client
 from client.report import Report
 from client.results import Result
+from client.show import show
 
 
 @dataclass
@@ -27,15 +28,27 @@ class Run:
     answered: Prediction | None = None
 
     def classify(
-        self, client: Client, files: Iterable[str], report: Report, processes: int, moved: Callable[[], None]
+        self,
+        client: Client,
+        files: Iterable[str],
+        report: Report,
+        processes: int = 1,
+        moved: Callable[[], None] = lambda: None,
+        shown: Path | None = None,
     ) -> None:
-        """Classify files, one result each in their order. What is no image is told on stderr, and the rest goes on."""
+        """Classify files, one result each in their order. What is no image is told on stderr, and the rest goes on.
+
+        `moved` is called for each; what the network sees of them is written to the folder `shown`.
+        """
         pictures = map(picture, self._wanted(files, report, moved))
         try:
-            for result in map(named, client.stream(pictures, processes=processes)):
+            for given in client.stream(pictures, processes=processes):
+                result = named(given)
                 self._count(result)
                 report.add(str(result.picture), result)
                 moved()
+                if shown:
+                    show(str(result.picture), given.picture, shown)
         finally:
             report.flush()
         if report.has_benchmark and self.answered:
@@ -80,7 +93,7 @@ class Run:
         return f"{total:,} files: {', '.join(told)}"
 
 
-def picture(file: str) -> Picture:
+def picture(file: str) -> str | bytes:
     """Give what the client reads: the file of that name, or what stands on stdin."""
     return read_pipe(sys.stdin.buffer) if file == STDIN else file
 

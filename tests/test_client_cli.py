@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from client import read_image
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, mnist_test):
@@ -84,6 +86,32 @@ def test_blank_paper_is_an_answer_and_no_failure(digits, served, pictures):
     finished = digits("classify", "blank.png", "2.png", "--server", served, cwd=pictures)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert [" ".join(line) for line in rows(finished.stdout)[1:3]] == ["blank.png - no digit found", "2.png 2"]
+
+
+def test_several_digits_and_an_animation_are_noted(digits, served, pictures, tmp_path):
+    one = Image.open(pictures / "2.png").convert("L")
+    both = Image.new("L", (420, 200), 255)
+    both.paste(one, (0, 0))
+    both.paste(one, (220, 0))
+    both.save(tmp_path / "both.png")
+    one.save(tmp_path / "film.gif", save_all=True, append_images=[both.resize(one.size)])
+    finished = digits("classify", "both.png", "film.gif", "--server", served, "--json", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert [result["notes"] for result in lines(finished)[:2]] == [["several digits?"], ["first of 2 frames"]]
+    assert lines(finished)[1]["digit"] == 2
+    table = digits("classify", "both.png", "film.gif", "--server", served, cwd=tmp_path).stdout.splitlines()
+    assert [line.rstrip().rpartition("   ")[2] for line in table[1:3]] == ["several digits?", "first of 2 frames"]
+
+
+def test_what_the_network_sees_is_written_beside_each_image(digits, served, pictures, tmp_path):
+    arguments = ["2.png", "deeper/4.jpg", "blank.png", "notes.txt", "--server", served]
+    finished = digits("classify", *arguments, "--show", tmp_path / "seen", cwd=pictures)
+    assert finished.returncode == 1
+    names = sorted(path.name for path in (tmp_path / "seen").iterdir())
+    assert names == ["2.png.png", "blank.png.png", "deeper_4.jpg.png"]
+    shown = np.asarray(Image.open(tmp_path / "seen/2.png.png").convert("L"))
+    assert shown.shape == (280, 570)
+    np.testing.assert_array_equal(shown[5::10, 295::10], read_image(pictures / "2.png"))
 
 
 def test_csv_has_the_same_fields_in_columns(digits, served, pictures):
