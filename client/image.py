@@ -64,6 +64,8 @@ def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE) -> 
         raise
     except MemoryError as error:
         raise InvalidImage("needs more memory than there is") from error
+    except Image.DecompressionBombError as error:
+        raise InvalidImage(f"more than {MAX_PIXELS // 10**6} million pixels") from error
     except UnidentifiedImageError as error:
         raise InvalidImage("not an image that Pillow can read") from error
     except IsADirectoryError as error:
@@ -112,19 +114,22 @@ def reduce(image: Image.Image, size: int = WORKING_SIZE) -> Decoded:
     if orientation in TURNS:
         small = small.transpose(TURNS[orientation])
         width, height = (height, width) if orientation in LYING else (width, height)
-    return Decoded(small, getattr(image, "n_frames", 1), (width, height))
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's photo carries its own preview
+    return Decoded(small, frames, (width, height))
 
 
 def shrink(image: Image.Image, size: int) -> Image.Image:
     """Mends size: brings any mode to F, L, RGB or RGBA and its longer side down to `size`."""
-    if image.mode.startswith(("I", "F")):
-        image = stretch_deep(image)
+    deep = image.mode.startswith(("I", "F"))
+    if deep:
+        image = image.convert("F")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     scale = size / max(image.size)
-    return image.copy() if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
+    small = image.copy() if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
+    return stretch_deep(small) if deep else small
 
 
 def resize(image: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
