@@ -1,7 +1,6 @@
 """The `digits` command: mounts the commands of training, serving and client."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -25,12 +24,16 @@ RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "grpcio", "numpy", "pillow"
 
 def _print_versions(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         found = [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in RUNTIMES)]
         print(f"digits {version('mnist-digits')} ({', '.join(found)})")
         raise typer.Exit
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -5,6 +5,7 @@ and scans need cleaning before it. Each function mends one way in which a person
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,21 +78,20 @@ def as_mnist(pixels: Pixels) -> Pixels | None:
     """Give pixels that already have MNIST's form, so that nothing is lost by resampling them; else None."""
     if pixels.shape != (IMAGE_SIZE, IMAGE_SIZE):
         return None
-    border = set(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).tolist())
-    if border not in ({0}, {255}):
+    corners = set(pixels[:: IMAGE_SIZE - 1, :: IMAGE_SIZE - 1].ravel().tolist())  # a digit may touch the border
+    ink = ~pixels if corners == {255} else pixels
+    sums = ink.sum(1, dtype=np.int64), ink.sum(0, dtype=np.int64)
+    if corners not in ({0}, {255}) or not sums[0].any():
         return None
-    ink = pixels if border == {0} else ~pixels
-    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    if not len(rows) or max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 != BOX:
+    spans = (np.flatnonzero(line) for line in sums)
+    if max(int(span[-1] - span[0]) for span in spans) + 1 != BOX:
         return None
-    return ink if max(abs(middle - IMAGE_SIZE / 2) for middle in mass_centre(ink)) <= 1 else None
+    return ink if all(abs(_centre(line) - IMAGE_SIZE / 2) <= 1 for line in sums) else None
 
 
-def mass_centre(ink: Grey | Pixels) -> tuple[float, float]:
-    """Give the row and column of the centre of mass; the centre of pixel 0 is at 0.5."""
-    total = ink.sum()
-    rows, columns = (float(ink.sum(1 - axis) @ (np.arange(ink.shape[axis]) + 0.5) / total) for axis in (0, 1))
-    return rows, columns
+def _centre(line: NDArray[Any]) -> float:
+    """Give the centre of mass of a line; that of its first pixel is 0.5."""
+    return float(line @ np.arange(len(line)) / line.sum()) + 0.5
 
 
 def enlarge(grey: Grey) -> Grey:
@@ -216,8 +216,7 @@ def centre(ink: Grey) -> Pixels:
     """Mends position: the centre of mass comes to the middle of 28×28, as near as the digit's box can follow."""
     canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     at = [
-        min(max(round(IMAGE_SIZE / 2 - middle), 0), IMAGE_SIZE - side)
-        for middle, side in zip(mass_centre(ink), ink.shape, strict=True)
+        min(max(round(IMAGE_SIZE / 2 - _centre(line)), 0), IMAGE_SIZE - len(line)) for line in (ink.sum(1), ink.sum(0))
     ]
     canvas[at[0] : at[0] + ink.shape[0], at[1] : at[1] + ink.shape[1]] = np.round(255 * ink)
     return canvas

@@ -47,8 +47,9 @@ def find_images(folder: str) -> Iterator[str]:
     except OSError:
         yield folder
         return
+    prefix = str(Path(folder, "name")).removesuffix("name")
     for name in sorted(names, key=natural):
-        path = str(Path(folder, name))
+        path = prefix + name.rstrip("/")
         if name.endswith("/"):
             yield from find_images(path)
         elif f".{name.rpartition('.')[2].lower()}" in endings:

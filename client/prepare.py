@@ -4,14 +4,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -20,6 +17,9 @@ from client import contract
 from client.digit import FAINTEST, Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage
 from client.image import WORKING_SIZE, Decoded, decode, reduce, to_grey
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BATCH = 256
 """Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
@@ -139,6 +139,9 @@ def outcomes(pictures: Iterable[Picture], processes: int) -> Iterator[tuple[Pict
 
 def _in_processes(pictures: Iterator[Picture], processes: int) -> Iterator[tuple[Picture, Outcome]]:
     """Keep two chunks for each process under way, which bounds the memory, and give them in order."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_all_start_methods, get_context
+
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # a fork would copy gRPC's threads
     pool = ProcessPoolExecutor(processes, get_context(method))
     under_way: deque[tuple[list[Picture], Future[list[Outcome]]]] = deque()
@@ -158,6 +161,8 @@ def _attempt_all(pictures: list[Picture]) -> list[Outcome]:
 
 
 def _received(pictures: list[Picture], future: "Future[list[Outcome]]") -> Iterator[tuple[Picture, Outcome]]:
+    from concurrent.futures.process import BrokenProcessPool
+
     try:
         yield from zip(pictures, future.result(), strict=True)
     except BrokenProcessPool as error:

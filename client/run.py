@@ -14,7 +14,6 @@ from client.image import read_pipe
 from client.remote import Client
 from client.report import Report
 from client.results import Result
-from client.show import show
 
 
 @dataclass
@@ -48,6 +47,8 @@ class Run:
                 report.add(str(result.picture), result)
                 moved()
                 if shown:
+                    from client.show import show
+
                     show(str(result.picture), given.picture, shown)
         finally:
             report.flush()

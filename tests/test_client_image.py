@@ -161,7 +161,7 @@ def test_mnist_saved_as_png_comes_through_unchanged(polarity, images, tmp_path):
     for image in images:
         Image.fromarray(image if polarity == "ink is 255" else 255 - image).save(tmp_path / "digit.png")
         unchanged += np.array_equal(read_image(tmp_path / "digit.png"), image)
-    assert unchanged >= 0.97 * COUNT
+    assert unchanged >= 0.99 * COUNT
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
