@@ -14,8 +14,9 @@ from PIL import Image, ImageFilter
 from client.contract import IMAGE_SIZE
 from client.errors import NoDigit
 from client.image import Grey, resize
-from client.regions import Mask, Region, find_regions, paint
+from client.regions import Mask
 from client.rules import erase_rules
+from client.strokes import digit_mask
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -25,12 +26,13 @@ BOX = 20
 """Pixels of the longer side of a digit in MNIST."""
 STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
-WIDEST = 1.7
-"""Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
 SEVERAL = "several digits?"
 """The note of a picture that may show more than one."""
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
+CLEAREST = 7.0
+"""Ink stands out from the grain of the paper this much: on blank paper 3 to 6.8 times, a pale pencil from 7.4."""
+BLANK = "blank, there is no ink on the paper"
 PALEST = 0.3
 """Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
 
@@ -70,7 +72,7 @@ def dark_on_light(grey: Grey) -> Grey:
     border = float(np.percentile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 50))
     darkest, lightest = np.percentile(grey, (0.1, 99.9))
     if max(border - darkest, lightest - border) < FAINTEST:
-        raise NoDigit("blank, there is no ink on the paper")
+        raise NoDigit(BLANK)
     return grey if border - darkest >= lightest - border else np.float32(1) - grey
 
 
@@ -103,13 +105,19 @@ def enlarge(grey: Grey) -> Grey:
 
 
 def even_out(grey: Grey) -> Grey:
-    """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest."""
+    """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest.
+
+    Raises NoDigit when the darkest is no more than noise and shadow.
+    """
     image = Image.fromarray(np.round(255 * grey).astype(np.uint8))
     small = resize(image, 1 / 8, Image.Resampling.BOX)
     paper = small.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.GaussianBlur(3))
     level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
-    ink: Grey = (1 - grey / level.clip(0.05)).clip(0, 1)
-    return (ink / max(float(np.percentile(ink, 99.9)), 1e-3)).clip(0, 1)
+    ink: Grey = 1 - grey / level.clip(0.05)
+    low, usual, darkest = map(float, np.percentile(ink, (5, 30, 99.9)))
+    if darkest - usual < CLEAREST * max(usual - low, 0.002):
+        raise NoDigit(BLANK)
+    return (ink / darkest).clip(0, 1)
 
 
 def otsu(ink: Grey) -> float:
@@ -126,63 +134,6 @@ def otsu(ink: Grey) -> float:
 def threshold(ink: Grey) -> float:
     """Give the darkness from which a pixel is ink."""
     return max(PALEST, 0.8 * otsu(ink))
-
-
-def digit_mask(mask: Mask) -> tuple[Mask, bool]:
-    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it.
-
-    Tells, too, whether it looks as if there were several digits.
-    """
-    height, width = mask.shape
-    pieces = strokes(mask)
-    free = [r for r in pieces if not touches(r, width, height)]
-    main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach = 0.5 * max(main.height, main.width)
-    digit = [main]
-    for region in sorted(pieces, key=lambda region: gap(region, main)):
-        if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
-            digit.append(region)
-    rivals = [region for region in free if is_rival(region, main)]
-    return paint(digit, mask.shape), bool(rivals) or main.width > WIDEST * main.height
-
-
-def strokes(mask: Mask) -> list[Region]:
-    """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
-    height, width = mask.shape
-    regions = find_regions(mask, 64)
-    inside = [region for region in regions if not is_frame(region, regions, width, height)]
-    return [region for region in inside if not is_line(region)] or inside
-
-
-def is_rival(region: Region, main: Region) -> bool:
-    """Tell whether a region is a digit, too: beside the main one, nearly as high, and not a part of it."""
-    beside = region.left >= main.right or region.right <= main.left
-    level = min(region.bottom, main.bottom) - max(region.top, main.top)
-    return beside and min(region.height, level) > 0.6 * main.height and region.area > 0.25 * main.area
-
-
-def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
-    """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
-    if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
-        return False
-    return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
-
-
-def is_line(region: Region) -> bool:
-    """Tell whether a region is a ruled line rather than a stroke."""
-    return region.width > 8 * region.height
-
-
-def touches(region: Region, width: int, height: int) -> bool:
-    """Tell whether a region is cut by the edge of the image."""
-    return region.top == 0 or region.left == 0 or region.bottom == height or region.right == width
-
-
-def gap(one: Region, other: Region) -> int:
-    """Give the pixels between two boxes. Sideways counts double: that is where neighbours stand."""
-    down = max(one.top, other.top) - min(one.bottom, other.bottom)
-    across = max(one.left, other.left) - min(one.right, other.right)
-    return max(0, down, 2 * across)
 
 
 def crop(ink: Grey, mask: Mask) -> Grey:

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from client.answers import Prediction
-from client.digit import FAINTEST, Pixels, normal, strokes, threshold, to_ink, touches
+from client.digit import FAINTEST, Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.image import Decoded, to_grey
 from client.prepare import Picture, decoded, named
 from client.regions import Region, paint
 from client.rules import erase_rules
+from client.strokes import strokes, touches
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""

@@ -13,7 +13,9 @@ from client.image import Grey
 from client.regions import Mask, Region, find_regions
 
 BINS = 40
-"""Stretches into which the picture is divided along a line; one with any ink counts as covered."""
+"""Stretches into which the picture is divided along a line."""
+FILLED = 0.6
+"""Part of a stretch that is ink where there is a line; noise fills less."""
 SLOPES = np.linspace(-0.1, 0.1, 21)
 """How far a line may fall or rise on its way, as a part of it: 6° each way."""
 SHORTEST = 0.4
@@ -65,11 +67,13 @@ def find_rules(mask: Mask) -> list[Rule]:
     height, width = mask.shape
     if min(mask.shape) < BINS or mask.any(0).mean() < SHORTEST:
         return []
-    starts = np.arange(BINS) * width // BINS
-    coarse = np.pad(np.logical_or.reduceat(mask, starts, axis=1), ((1, 1), (0, 0)))
-    covered = np.pad(coarse[:-2] | coarse[1:-1] | coarse[2:], ((0, 1), (0, 0)))  # a line wavers by a pixel
+    starts = np.arange(BINS + 1) * width // BINS
+    wide = np.pad(mask, ((1, 1), (0, 0)))
+    wide = wide[:-2] | wide[1:-1] | wide[2:]  # a line wavers by a pixel
+    filled = np.add.reduceat(wide, starts[:-1], axis=1, dtype=np.int16) / np.diff(starts)
+    covered = np.pad(filled > FILLED, ((0, 1), (0, 0)))
     found: list[Rule] = []
-    lengths, ends = _longest_runs(covered, starts, width)
+    lengths, ends = _longest_runs(covered, starts[:-1], width)
     while len(found) < 16 and (best := int(lengths.max())) >= SHORTEST * BINS:
         slope, row = np.unravel_index(int(np.argmax(_plateau(lengths, best))), lengths.shape)
         top, bottom = _extent(lengths[slope] >= 0.85 * best, int(row))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from benchmarks import renderings
-from client import InvalidImage, contract, read_image, to_mnist
+from client import InvalidImage, NoDigit, contract, read_image, to_mnist
 from client.image import MAX_PIXELS
 from client.regions import find_regions, paint
 
@@ -141,6 +141,13 @@ def test_the_forms_that_are_measured_are_read_too(form, images, labels, read):
     files = renderings.render(form, images[:40])
     prepared, _ = renderings.read(files)
     assert np.mean(read(prepared) == labels[:40]) >= np.mean(read(images[:40]) == labels[:40]) - 0.05
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_photo_of_blank_paper_has_no_digit_for_all_its_shadow_and_noise(seed):
+    paper = Image.new("RGB", (480, 400), (235, 228, 214))
+    with pytest.raises(NoDigit, match="^blank, there is no ink on the paper$"):
+        to_mnist(renderings.exposed(paper, np.random.default_rng(seed)))
 
 
 def test_strokes_that_look_like_rules_are_kept(read):
