@@ -23,7 +23,7 @@ SHORTEST = 0.4
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
-"""Distance from an edge or another rule, of the picture's side, at which a rule ends there."""
+"""Distance from another rule, of the picture's side, at which a rule ends there; at an edge it is a stretch."""
 PALE = 0.6
 """A rule fades in and out of what counts as ink; it is looked for in what is this much paler, too."""
 SMALLEST_DIGIT = 0.15
@@ -132,11 +132,13 @@ def _ended(level: list[Rule], upright: list[Rule], shape: tuple[int, ...]) -> tu
 
 
 def _ends(rule: Rule, across: list[Rule], width: int, height: int) -> bool:
-    stops = [0.0, float(width)]
-    for other in across:
-        if other.left - NEAR * height <= rule.middle <= other.right + NEAR * height:
-            stops.append(other.row(rule.middle, height))
-    return all(min(abs(end - stop) for stop in stops) <= NEAR * width for end in (rule.left, rule.right))
+    reach = NEAR * height
+    stops = [one.row(rule.middle, height) for one in across if one.left - reach <= rule.middle <= one.right + reach]
+    at_edge = rule.left <= width / BINS, rule.right >= width - width / BINS
+    return all(
+        edge or any(abs(end - stop) <= NEAR * width for stop in stops)
+        for edge, end in zip(at_edge, (rule.left, rule.right), strict=True)
+    )
 
 
 def _covered(mask: Mask, rules: list[Rule]) -> Mask:
