@@ -335,7 +335,7 @@ def test_a_stream_reads_no_further_ahead_than_a_few_batches(told):
 
 def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
     for number in range(44):
-        sheet = Image.effect_noise((600, 600), 40)
+        sheet = Image.effect_noise((600, 600), 8)
         ImageDraw.Draw(sheet).line((300, 150, 300, 450), fill=0, width=30)
         sheet.save(tmp_path / f"{number}.png", compress_level=0)
     pictures = [tmp_path / f"{number}.png" for number in range(44)] + [tmp_path / "no.png", ONE]
