@@ -141,6 +141,46 @@ def read(
     print_number(file, number, as_json)
 
 
+STATUS_HELP = "\n\n".join(
+    (
+        "Show which versions of a model a server has, and their states.",
+        "\b\ndigits status\ndigits status --wait-ready 60 && digits classify scans/\n"
+        "digits status --server gpu-box:8500 --model D --json",
+        "Works with the embedded server and with TensorFlow Serving. The served version is the one that answers when "
+        "none is asked for.",
+        'With --json, stdout is {"server", "model", "ready", "versions": [{"version", "state", "error"}]}.',
+        "Exit codes: 0 a version is available, 1 none is, 2 usage, 3 no server or not in time, 4 no such model there.",
+    )
+)
+
+
+@app.command(help=STATUS_HELP)
+def status(
+    server: Server = DEFAULT_SERVER,
+    model: Model = MODEL,
+    timeout: Timeout = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of a table.")] = False,
+    wait_ready: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long until a version is available.")
+    ] = 0.0,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    token: Token = None,
+) -> None:
+    """See STATUS_HELP."""
+    from client.remote import Client
+    from client.report import print_status
+
+    with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
+        if wait_ready:
+            client.wait_until_ready(wait_ready)
+        ready = print_status(client.server, client.model, client.status(), as_json)
+    if not ready:
+        raise typer.Exit(1)
+
+
 def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":
     from client.journal import Journal
     from client.report import Csv, JsonLines, Table

@@ -1,14 +1,15 @@
-"""What `digits classify` prints: a table of files and under it the accuracies of all models, JSON Lines, or CSV."""
+"""What the commands print: of files a table and under it the accuracies of all models, JSON Lines, or CSV."""
 
 import csv
 import json
 import sys
 from typing import Any
 
-from client.answers import Benchmark, Prediction
+from client.answers import Benchmark, Prediction, VersionStatus
 from client.console import plain
 from client.errors import NoDigit
 from client.number import Number
+from client.patience import available
 from client.results import Result
 
 NO_DIGIT = "no digit found"
@@ -138,6 +139,21 @@ def print_number(file: str, number: Number, as_json: bool) -> None:
         _console().print(table)
 
 
+def print_status(server: str, model: str, versions: list[VersionStatus], as_json: bool) -> bool:
+    """Print the versions of a model, as a table or a JSON document; tells whether one is available."""
+    served = available(versions)
+    if as_json:
+        told = {"server": server, "model": model, "ready": served is not None}
+        print(json.dumps({**told, "versions": [vars(one) for one in versions]}, indent=1))
+    else:
+        table = _table("model", "version", "state", "")
+        for one in versions:
+            note = "served" if one == served else " ".join(one.error.split())
+            table.add_row(*map(_text, (model, str(one.version), one.state, note)))
+        _console().print(table)
+    return served is not None
+
+
 def _cells(one: Prediction) -> tuple[str, str, str]:
     return str(one.digit), f"{one.probability:.1%}", f"{one.runner_up} ({one.runner_up_probability:.1%})"
 
@@ -166,7 +182,7 @@ def _table(*columns: str, header: bool = True) -> Any:
     return table
 
 
-_NUMBERS = {"digit", "probability", "runner-up", "accuracy", "loss"}
+_NUMBERS = {"version", "digit", "probability", "runner-up", "accuracy", "loss"}
 
 
 def _text(text: str) -> Any:

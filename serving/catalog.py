@@ -51,6 +51,13 @@ class Catalog:
         servable = self._servables.get(name)
         return servable.history() if servable else []
 
+    def names(self) -> list[str]:
+        """Give the models that had a version at some time, `digits` first."""
+        return sorted(self._servables, key=_promoted_first)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._servables
+
     def served(self) -> dict[str, Version]:
         """Give the version that answers for each model that has one, `digits` first."""
         found = {name: self._servables[name].served for name in sorted(self._servables, key=_promoted_first)}

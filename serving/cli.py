@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.console import note
-from client.contract import GRPC_PORT, MODEL
-from client.errors import DigitsError
+from client.contract import GRPC_PORT, MODEL, REST_PORT
+from client.errors import DigitsError, UsageError
+from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
     from serving.releases import Release
+    from serving.tls import Certificates
 
 app = typer.Typer()
 
@@ -25,19 +27,57 @@ def serve(
     models: Models = Path("models"),
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
+    rest_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="REST port; 0 for any free one.", show_default=f"{REST_PORT}, or 0 with --port 0"
+        ),
+    ] = None,
+    rest: Annotated[bool, typer.Option(help="Whether to answer REST at all.")] = True,
+    rest_timeout_seconds: Annotated[float, typer.Option(min=0.001, help="Longest wait for a REST answer.")] = 30.0,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
+    log_level: Annotated[Level, typer.Option(help="debug: a line for each request.")] = Level.INFO,
+    log_format: Annotated[Format, typer.Option(help="json: an object a line, for machines.")] = Format.TEXT,
 ) -> None:
-    """Serve the models behind TensorFlow Serving's gRPC API, following what is published, until SIGTERM or Ctrl-C.
+    """Serve the models behind TensorFlow Serving's APIs, following what is published, until SIGTERM or Ctrl-C.
 
     Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --port 0
     """
-    for package in ("ai_edge_litert", "grpc_health"):
+    for package in ("ai_edge_litert", "grpc_health", "uvicorn"):
         if find_spec(package) is None:
             raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
     from serving.server import Settings, run
 
-    run(Settings(models=models, host=host, port=port, poll_seconds=poll_seconds, drain_seconds=drain_seconds))
+    log = Log(log_level, log_format)
+    if rest_port is None:
+        rest_port = REST_PORT if port else 0
+    run(
+        Settings(
+            models=models,
+            host=host,
+            port=port,
+            rest_port=rest_port if rest else None,
+            rest_timeout_seconds=rest_timeout_seconds,
+            poll_seconds=poll_seconds,
+            drain_seconds=drain_seconds,
+            certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
+            log=log,
+        )
+    )
+
+
+def _certificates(cert: Path | None, key: Path | None, client_ca: Path | None, log: Log) -> "Certificates | None":
+    if cert and key:
+        from serving.tls import Certificates
+
+        return Certificates(cert, key, client_ca, log)
+    if cert or key or client_ca:
+        raise UsageError("TLS needs a certificate and its key: give both --tls-cert and --tls-key")
+    return None
 
 
 @app.command("versions", rich_help_panel="Serving")

@@ -1,8 +1,11 @@
-"""What the server answers, free of any protocol: gRPC (and REST) only translate.
+"""What the server answers, free of any protocol: gRPC and REST only translate.
 
 Texts and their order are TensorFlow Serving's: servables/tensorflow/predict_impl.cc, get_model_metadata_impl.cc and
 model_servers/get_model_status_impl.cc.
 """
+
+import time
+from collections.abc import Callable, Mapping
 
 from client.contract import SIGNATURE_DEF_MAP_TYPE_URL
 from client.proto.serving_pb2 import (
@@ -17,25 +20,37 @@ from client.proto.serving_pb2 import (
     SignatureDefMap,
     StatusProto,
 )
-from client.tensors import pack_values
+from client.tensors import Array, pack_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
 from serving.servable import Version
+from serving.signatures import Signatures
 
 SIGNATURE_DEF = "signature_def"
 
 
 class Dataplane:
-    """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls."""
+    """The methods of PredictionService and ModelService. Each raises ServingError; safe under concurrent calls.
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    `ran` is told of each run of an engine: the model, the engine, how many rows it gave, and the seconds.
+    """
 
-    def predict(self, request: PredictRequest) -> PredictResponse:
-        """Run a signature of a model; the answer's spec tells the version and signature that were used."""
+    def __init__(self, catalog: Catalog, ran: Callable[[str, str, int, float], None]) -> None:
+        self._catalog, self._ran = catalog, ran
+
+    def predict(
+        self, request: PredictRequest, complete: Callable[[Signatures], None] = lambda signatures: None
+    ) -> PredictResponse:
+        """Run a signature of a model; the answer's spec tells the version and signature that were used.
+
+        `complete` may fill in the request's tensors when the version's signatures are known: REST's have no types.
+        """
         name, version = _resolve(request)
         with self._catalog.use(name, version) as (number, model):
+            complete(model.signatures)
+            start = time.perf_counter()
             signature, outputs = model.predict(request)
+            self._ran(name, model.engine, _count_rows(outputs), time.perf_counter() - start)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
         for alias, array in outputs.items():
@@ -66,6 +81,15 @@ class Dataplane:
             what = f"version {spec.version.value}" if spec.HasField("version") else "any versions"
             raise ServingError("NOT_FOUND", f"Could not find {what} of model {spec.name}")
         return GetModelStatusResponse(model_version_status=[_status(version) for version in met])
+
+    def list_models(self) -> dict[str, GetModelStatusResponse]:
+        """Tell the state of all versions of all models; ours, TensorFlow Serving has no list of models."""
+        names = self._catalog.names()
+        return {name: self.get_model_status(GetModelStatusRequest(model_spec=ModelSpec(name=name))) for name in names}
+
+
+def _count_rows(outputs: Mapping[str, Array]) -> int:
+    return max((array.shape[0] for array in outputs.values() if array.ndim), default=1)
 
 
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:

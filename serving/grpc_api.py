@@ -1,7 +1,5 @@
 """The dataplane behind TensorFlow Serving's gRPC methods: decode, call, encode, and errors to status codes."""
 
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +9,7 @@ from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
 from serving.errors import ServingError, truncated
+from serving.monitor import Monitor
 
 NOT_OFFERED = {
     "Classify": "Classify takes tf.Example records, which the digit models do not read. Call Predict.",
@@ -19,13 +18,17 @@ NOT_OFFERED = {
 }
 
 
-def handlers(dataplane: Dataplane) -> list[grpc.GenericRpcHandler]:
+def handlers(dataplane: Dataplane, monitor: Monitor) -> list[grpc.GenericRpcHandler]:
     """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names."""
+
+    def handler(method: str, answer: Callable[[Any], Any], request_type: type[Any]) -> Any:
+        return _handler(monitor.watched("GRPC", method, answer), request_type)
+
     prediction = {
-        "Predict": _handler(dataplane.predict, PredictRequest),
-        "GetModelMetadata": _handler(dataplane.get_model_metadata, GetModelMetadataRequest),
+        "Predict": handler("Predict", dataplane.predict, PredictRequest),
+        "GetModelMetadata": handler("GetModelMetadata", dataplane.get_model_metadata, GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
-    model = {"GetModelStatus": _handler(dataplane.get_model_status, GetModelStatusRequest)}
+    model = {"GetModelStatus": handler("GetModelStatus", dataplane.get_model_status, GetModelStatusRequest)}
     return [
         grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
         grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
@@ -40,9 +43,6 @@ def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.Rpc
             return answer(request)
         except ServingError as error:
             context.abort(grpc.StatusCode[error.status], truncated(str(error)))
-        except Exception as error:  # a fault of ours: the caller learns little, the operator everything
-            traceback.print_exc(file=sys.stderr)
-            context.abort(grpc.StatusCode.INTERNAL, f"Fault in the server: {type(error).__name__}. See its log.")
 
     return grpc.unary_unary_rpc_method_handler(
         handle,

@@ -15,13 +15,17 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what ma
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from client.console import note
 from client.contract import MODEL, MODEL_SERVICE, PREDICTION_SERVICE
 from client.errors import DigitsError
 from serving import versions
 from serving.catalog import Catalog
 from serving.dataplane import Dataplane
 from serving.grpc_api import handlers
+from serving.http_server import HttpServer
+from serving.logs import Log
+from serving.monitor import Monitor
+from serving.rest_api import RestApi
+from serving.tls import Certificates, exposure
 
 THREADS = 8
 """Enough to keep the engine busy, few enough not to fight over Python's lock."""
@@ -31,13 +35,17 @@ HEALTH_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to serve: the model root, where to listen (port 0: any free one), and times in seconds."""
+    """How to serve: the model root, where to listen (port 0: any free one; no REST without one), times in seconds."""
 
     models: Path
     host: str
     port: int
+    rest_port: int | None
+    rest_timeout_seconds: float
     poll_seconds: float
     drain_seconds: float
+    certificates: Certificates | None
+    log: Log
 
 
 class Health(health.HealthServicer):
@@ -79,17 +87,24 @@ def run(settings: Settings) -> None:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     _on_signal(signals.put)
     _check_readable(settings.models)
-    catalog, status = Catalog(settings.models, note), Health()
-    with _bound(settings, Dataplane(catalog), status) as (server, port):
+    catalog, status = Catalog(settings.models, settings.log), Health()
+    monitor = Monitor(catalog, settings.log)
+    dataplane = Dataplane(catalog, monitor.ran)
+    with _bound(settings, dataplane, monitor, status) as (server, port), _rest(settings, dataplane, monitor) as rest:
         _poll(catalog, status)
         server.start()
-        _announce(settings, catalog, port)
+        if rest:
+            rest.start()
+        _announce(settings, catalog, port, rest.port if rest else None)
         while not _stopped(signals, settings.poll_seconds):
             _poll(catalog, status)
         _on_signal(lambda number: os._exit(128 + number))
-        note("stopping: finishing the calls in flight")
+        settings.log("stopping: finishing the calls in flight")
         status.leave()
-        server.stop(settings.drain_seconds).wait()
+        stopped = server.stop(settings.drain_seconds)
+        if rest:
+            rest.stop(settings.drain_seconds)
+        stopped.wait()
 
 
 def _on_signal(act: Any) -> None:
@@ -118,11 +133,13 @@ def _check_readable(models: Path) -> None:
 
 
 @contextmanager
-def _bound(settings: Settings, dataplane: Dataplane, status: Health) -> Iterator[tuple[grpc.Server, int]]:
+def _bound(
+    settings: Settings, dataplane: Dataplane, monitor: Monitor, status: Health
+) -> Iterator[tuple[grpc.Server, int]]:
     """Make a server that listens but does not answer yet; yields it with its port."""
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, "grpc"),
-        handlers=handlers(dataplane),
+        handlers=handlers(dataplane, monitor),
         options=[
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server that takes half the calls
             ("grpc.max_receive_message_length", -1),
@@ -132,16 +149,41 @@ def _bound(settings: Settings, dataplane: Dataplane, status: Health) -> Iterator
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     address = _address(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(address)
+        if settings.certificates:
+            port = server.add_secure_port(address, settings.certificates.for_grpc())
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError:
-        raise DigitsError(
-            f"cannot listen on {address}: the port is in use or the address is not this machine's. "
-            "Choose another with --port (0: any free one) or --host."
-        ) from None
+        raise _cannot_listen(address, "--port") from None
     try:
         yield server, port
     finally:
         server.stop(None)
+
+
+@contextmanager
+def _rest(settings: Settings, dataplane: Dataplane, monitor: Monitor) -> Iterator[HttpServer | None]:
+    """Make the REST server, if one is wanted, with its port but not listening yet."""
+    if settings.rest_port is None:
+        yield None
+        return
+    api = RestApi(dataplane, monitor, settings.rest_timeout_seconds)
+    context = settings.certificates.for_http() if settings.certificates else None
+    try:
+        rest = HttpServer(api, settings.host, settings.rest_port, context)
+    except OSError:
+        raise _cannot_listen(_address(settings.host, settings.rest_port), "--rest-port") from None
+    try:
+        yield rest
+    finally:
+        rest.stop(0)
+
+
+def _cannot_listen(address: str, option: str) -> DigitsError:
+    return DigitsError(
+        f"cannot listen on {address}: the port is in use or the address is not this machine's. "
+        f"Choose another with {option} (0: any free one) or --host."
+    )
 
 
 def _address(host: str, port: int) -> str:
@@ -153,15 +195,21 @@ def _poll(catalog: Catalog, status: Health) -> None:
     status.update(serving=bool(catalog.served()))
 
 
-def _announce(settings: Settings, catalog: Catalog, port: int) -> None:
-    note(f"listening on {_address(settings.host, port)} (gRPC)")
+def _announce(settings: Settings, catalog: Catalog, port: int, rest_port: int | None) -> None:
+    tls = settings.certificates.describe() if settings.certificates else ""
+    for protocol, number in (("gRPC", port), ("REST", rest_port)):
+        if number is not None:
+            settings.log(f"listening on {_address(settings.host, number)} ({protocol}{tls})")
+    if warning := exposure(settings.host, settings.certificates):
+        settings.log(warning)
     served = catalog.served()
     if MODEL not in served:
-        note(_what_to_do(settings.models, sorted(served)))
+        settings.log(_what_to_do(settings.models, sorted(served)))
         return
     everywhere = settings.host in ("0.0.0.0", "::")
     address = _address("127.0.0.1" if everywhere else settings.host, port)
-    note(f"try it: digits samples samples && digits classify samples/*.png --server {address}")
+    trust = " --tls-ca CA.pem" if tls else ""
+    settings.log(f"try it: digits samples samples && digits classify samples/*.png --server {address}{trust}")
 
 
 def _what_to_do(models: Path, served: list[str]) -> str:

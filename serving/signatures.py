@@ -71,7 +71,7 @@ def _decode(position: int, alias: str, info: TensorInfo, tensor: TensorProto) ->
     # Before decoding, so that a valid tensor of a type that we do not decode (half) gets the right text too.
     if tensor.dtype != info.dtype and tensor.dtype in DataType.values() and tensor.dtype != DataType.DT_INVALID:
         raise invalid(
-            f"Expects arg[{position}] to be {_type_name(info.dtype)} but {_type_name(tensor.dtype)} is provided"
+            f"Expects arg[{position}] to be {type_name(info.dtype)} but {type_name(tensor.dtype)} is provided"
         )
     try:
         return unpack(tensor)
@@ -79,7 +79,8 @@ def _decode(position: int, alias: str, info: TensorInfo, tensor: TensorProto) ->
         raise invalid(f"tensor parsing error: {alias}") from None
 
 
-def _type_name(dtype: int) -> str:
+def type_name(dtype: int) -> str:
+    """Give TensorFlow's name of a type, such as `uint8`."""
     return DataType.Name(dtype).removeprefix("DT_").lower()
 
 

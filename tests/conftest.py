@@ -1,14 +1,20 @@
-"""Real things that the tests share: MNIST, a limited training with its exports, and a running embedded server."""
+"""Real things that the tests share: MNIST, a limited training with its exports, running servers, certificates."""
 
+import datetime
+import ipaddress
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 DIGITS = str(Path(sys.executable).with_name("digits"))
 
@@ -61,18 +67,101 @@ def mnist_test() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([mnist.x_val, mnist.x_test]), np.concatenate([mnist.y_val, mnist.y_test])
 
 
-@pytest.fixture(scope="session")
-def served(model_root: Path) -> Iterator[str]:
-    """The address of an embedded server on the trained models."""
-    command = [DIGITS, "serve", "--models", str(model_root), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        lines = []
-        for line in server.stderr:
-            lines.append(line)
-            if found := re.search(r"127\.0\.0\.1:\d+", line):
-                yield found[0]
+class Launched:
+    """An embedded server that serves `digits`: its addresses by protocol, its process, and the lines that it prints."""
+
+    def __init__(self, models: Path, *options: str | Path) -> None:
+        command = [DIGITS, "serve", "--models", models, "--port", "0", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.lines: list[str] = []
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if "try it: " in line:
                 break
-        else:
-            pytest.fail(f"no address in what the server printed: {lines}")
-        server.terminate()
+        found = re.findall(r"listening on ([\d.]+:\d+) \((\w+)", "\n".join(self.lines))
+        assert found, self.lines
+        self.endpoints = {protocol: address for address, protocol in found}
+
+    def stop(self) -> int:
+        """End it with SIGTERM, take in its last lines, and give its exit code."""
+        assert self.process.stderr is not None
+        self.process.terminate()
+        self.lines += self.process.stderr.read().splitlines()
+        self.process.stderr.close()
+        return self.process.wait()
+
+
+@pytest.fixture
+def launch(model_root: Path) -> Iterator[Callable[..., Launched]]:
+    """Start servers on the trained models, with options; those that still run are ended after the test."""
+    launched: list[Launched] = []
+
+    def launch(*options: str | Path, models: Path = model_root) -> Launched:
+        launched.append(Launched(models, *options))
+        return launched[-1]
+
+    yield launch
+    for server in launched:
+        if not server.process.stderr.closed:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
+    """The addresses of an embedded server on the trained models: `gRPC` and `REST`."""
+    server = Launched(model_root)
+    yield server.endpoints
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def served(endpoints: dict[str, str]) -> str:
+    """The gRPC address of the embedded server."""
+    return endpoints["gRPC"]
+
+
+class Authority:
+    """A CA in a folder: `ca.pem`, and what it signs as `<name>.pem` and `<name>.key`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder, self.ca = folder, folder / "ca.pem"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
+        constraints = x509.BasicConstraints(ca=True, path_length=0)
+        self.ca.write_bytes(self._sign(self._name, self._key, constraints))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Give a new certificate and its key, for 127.0.0.1."""
+        cert, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        key = ec.generate_private_key(ec.SECP256R1())
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        cert.write_bytes(self._sign(subject, key, address))
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        key_file.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+        return cert, key_file
+
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder(
+            issuer_name=self._name,
+            subject_name=subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - datetime.timedelta(hours=1),
+            not_valid_after=now + datetime.timedelta(hours=1),
+        )
+        signed = builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ours")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "other")

@@ -1,6 +1,5 @@
 """How a server is reached: several addresses, TLS, client certificates, tokens. Against real gRPC servers."""
 
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -37,37 +36,19 @@ def serving(credentials=None):
     server.stop(None).wait()
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """A certificate authority (ca), and a key and certificate of a server on loopback and of a client."""
-    folder = tmp_path_factory.mktemp("keys")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"]
-    openssl(*new, "-x509", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
-    for name in ("server", "client"):
-        openssl(
-            *(*new, "-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-keyout", f"{name}.key", "-out", f"{name}.pem"),
-        )
-    return folder
-
-
 @pytest.fixture
-def secured(keys):
+def secured(authority):
     """A server that speaks TLS and wants a client's certificate: its address, and what it was sent."""
-    pair = (keys / "server.key").read_bytes(), (keys / "server.pem").read_bytes()
-    with serving(grpc.ssl_server_credentials([pair], (keys / "ca.pem").read_bytes(), True)) as (address, handler):
+    cert, key = authority.issue("server")
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())], authority.ca.read_bytes(), True)
+    with serving(credentials) as (address, handler):
         yield address, handler
 
 
-def test_a_client_with_certificate_and_token_is_let_in(secured, keys):
+def test_a_client_with_certificate_and_token_is_let_in(secured, authority):
     address, handler = secured
-    files = {"ca": keys / "ca.pem", "cert": keys / "client.pem", "key": keys / "client.key"}
-    with Client(address, token="secret", **files) as one:
+    cert, key = authority.issue("client")
+    with Client(address, ca=authority.ca, cert=cert, key=key, token="secret") as one:
         assert one.status() == [VersionStatus(3, "AVAILABLE", "")]
         assert "secret" not in repr(one)
     assert handler.calls[0]["authorization"] == "Bearer secret"
@@ -75,20 +56,21 @@ def test_a_client_with_certificate_and_token_is_let_in(secured, keys):
 
 
 @pytest.mark.parametrize("wrong", ["no TLS", "unknown authority", "no certificate"])
-def test_a_client_without_them_is_not(wrong, secured, keys):
-    options = {"no TLS": {}, "unknown authority": {"tls": True}, "no certificate": {"ca": keys / "ca.pem"}}[wrong]
+def test_a_client_without_them_is_not(wrong, secured, authority):
+    options = {"no TLS": {}, "unknown authority": {"tls": True}, "no certificate": {"ca": authority.ca}}[wrong]
     with Client(secured[0], timeout=3, **options) as one, pytest.raises(ServerUnavailable, match=secured[0]):
         one.status()
 
 
-def test_the_command_takes_the_same_options(digits, secured, keys, tmp_path):
+def test_the_command_takes_the_same_options(digits, secured, authority, tmp_path):
+    cert, key = authority.issue("client")
     ImageDraw.Draw(image := Image.new("L", (60, 60))).line((30, 10, 30, 50), fill=255, width=5)
     image.save(tmp_path / "one.png")
-    arguments = ["classify", tmp_path / "one.png", "--server", secured[0], "--ca", keys / "ca.pem"]
-    finished = digits(*arguments, "--cert", keys / "client.pem", "--key", keys / "client.key", "--token", "secret")
+    arguments = ["classify", tmp_path / "one.png", "--server", secured[0], "--ca", authority.ca]
+    finished = digits(*arguments, "--cert", cert, "--key", key, "--token", "secret")
     assert (finished.returncode, finished.stdout) == (4, "")  # it was let in, and this is no digit model
     assert secured[1].calls[0]["authorization"] == "Bearer secret"
-    half = digits(*arguments, "--cert", keys / "client.pem")
+    half = digits(*arguments, "--cert", cert)
     assert (half.returncode, half.stderr) == (2, "error: a client certificate needs both: give --cert and --key\n")
 
 

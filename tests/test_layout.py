@@ -30,7 +30,7 @@ def test_the_client_never_imports_tensorflow():
 
 
 def test_the_command_imports_nothing_heavy_until_a_command_runs():
-    heavy = ["tensorflow", "keras", "numpy", "PIL", "grpc", "google.protobuf", "ai_edge_litert", "zarr"]
+    heavy = ["tensorflow", "keras", "numpy", "PIL", "grpc", "google.protobuf", "ai_edge_litert", "uvicorn", "zarr"]
     program = f"import digits, sys; print([name for name in {heavy} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout == "[]\n"

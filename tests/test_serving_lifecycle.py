@@ -155,10 +155,12 @@ def test_it_says_what_it_serves_where_and_how_to_try_it(root: Path, start) -> No
     server = start(root)
     address = server.wait_for("listening on ").split()[2]
     server.wait_for("try it: ")
+    rest = server.lines[3].split()[2]
     assert [line.split(" (loaded")[0] for line in server.lines] == [
         "digits/1: serving with LiteRT",
         "A/1: serving with LiteRT",
         f"listening on {address} (gRPC)",
+        f"listening on {rest} (REST)",
         f"try it: digits samples samples && digits classify samples/*.png --server {address}",
     ]
 

@@ -1,0 +1,119 @@
+"""TLS and mutual TLS for gRPC and REST; certificates that change on disk are used from the next connection on."""
+
+import ipaddress
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from client.errors import DigitsError
+from serving.logs import Log
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The files' content as each protocol wants it."""
+
+    http: ssl.SSLContext
+    grpc: grpc.ServerCertificateConfiguration
+
+
+class Certificates:
+    """The server's certificate chain and key, and whose clients are let in: with `client_ca`, only those it signed.
+
+    Raises DigitsError for files that cannot be used. Later that costs a line in the log, and the old ones stay in use.
+    """
+
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None, log: Log) -> None:
+        self._cert, self._key, self._client_ca, self._log = cert, key, client_ca, log
+        self._lock = threading.Lock()
+        self._seen = self._stamp()
+        self._loaded = self._given_to_grpc = self._load()
+
+    def describe(self) -> str:
+        """Say how a protocol is spoken, behind its name."""
+        return " over mutual TLS" if self._client_ca else " over TLS"
+
+    def for_grpc(self) -> grpc.ServerCredentials:
+        """Give gRPC's credentials, which look for new files at each connection."""
+        return grpc.dynamic_ssl_server_credentials(self._loaded.grpc, self._new_for_grpc, bool(self._client_ca))  # type: ignore[arg-type]
+
+    def for_http(self) -> ssl.SSLContext:
+        """Give a context that hands each connection to the context of the newest files."""
+        context = self._loaded.http
+
+        def use_newest(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            connection.context = self._newest().http
+
+        context.sni_callback = use_newest
+        return context
+
+    def _new_for_grpc(self) -> grpc.ServerCertificateConfiguration | None:
+        newest = self._newest()
+        if newest is self._given_to_grpc:
+            return None
+        self._given_to_grpc = newest
+        return newest.grpc
+
+    def _newest(self) -> _Loaded:
+        with self._lock:
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                self._reload()
+            return self._loaded
+
+    def _reload(self) -> None:
+        try:
+            self._loaded = self._load()
+        except DigitsError as error:
+            self._log(f"error: {error} The certificate from before stays in use.")
+        else:
+            self._log(f"{self._cert}: the new certificate is in use")
+
+    def _stamp(self) -> list[tuple[int, int, int] | None]:
+        """Identify the state of the files."""
+        files = [self._cert, self._key, *([self._client_ca] if self._client_ca else [])]
+        return [_identify(file) for file in files]
+
+    def _load(self) -> _Loaded:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._cert, self._key, password="")  # never asks at the terminal
+            if self._client_ca:
+                context.load_verify_locations(self._client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+            pair = (self._key.read_bytes(), self._cert.read_bytes())
+            client_ca = self._client_ca.read_bytes() if self._client_ca else None
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            reason = getattr(error, "strerror", None) or error
+            names = ", ".join(str(name) for name in (self._cert, self._key, self._client_ca) if name)
+            raise DigitsError(
+                f"cannot use {names}: {reason}. Give PEM files: a certificate chain, its key without a password, and "
+                "the CA of the clients."
+            ) from None
+        return _Loaded(context, grpc.ssl_server_certificate_configuration([pair], client_ca))
+
+
+def _identify(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def exposure(host: str, certificates: Certificates | None) -> str:
+    """Warn of an address that others reach, without TLS; empty when there is nothing to warn of."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if loopback or certificates:
+        return ""
+    return (
+        f"warning: whoever reaches {host} can ask and watch, as there is no TLS. "
+        "Give --tls-cert and --tls-key, or stay on --host 127.0.0.1"
+    )

@@ -1,0 +1,204 @@
+"""Dockerfile and compose.yaml, as far as they can be tried without Docker: lint, paths, and every command in them."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from client.contract import GRPC_PORT, REST_PORT
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def read_stages() -> dict[str, list[tuple[str, str]]]:
+    """Give the instructions of each stage, as (word, rest); what comes before the first stage is left out."""
+    stages: dict[str, list[tuple[str, str]]] = {}
+    code = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")
+    for word, rest in (line.split(maxsplit=1) for line in code.splitlines() if line.strip()):
+        if word == "FROM":
+            stages[rest.split()[-1]] = []
+        if stages:
+            list(stages.values())[-1].append((word, rest))
+    return stages
+
+
+STAGES = read_stages()
+
+
+def command(stage: str, word: str) -> list[str]:
+    """Give a stage's CMD, ENTRYPOINT or HEALTHCHECK in its exec form."""
+    [found] = [rest for name, rest in STAGES[stage] if name == word]
+    return json.loads(found[found.index("[") :])
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    finished = subprocess.run([Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile"], capture_output=True)
+    assert (finished.returncode, finished.stdout) == (0, b"")
+
+
+def test_there_is_a_stage_for_each_part_and_each_is_based_on_an_image_or_an_earlier_one() -> None:
+    assert list(STAGES) == ["wheel", "base", "client", "serving", "training", "tensorflow-serving"]
+    for position, (stage, instructions) in enumerate(STAGES.items()):
+        source = instructions[0][1].split()[0]
+        assert ":" in source or source in list(STAGES)[:position], stage
+
+
+def test_what_is_copied_is_there_and_not_ignored(model_root: Path) -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    copied = defaultdict(set)
+    for stage, instructions in STAGES.items():
+        for word, rest in instructions:
+            if word == "COPY" and "--from=" not in rest:
+                copied[stage] |= set(shlex.split(rest)[:-1])
+    assert copied["tensorflow-serving"] > {"models/digits"}
+    assert (model_root / "digits" / "1").is_dir()  # made by `digits train`
+    for path in set().union(*copied.values()) - {"models/digits"}:
+        assert (ROOT / path).exists(), path
+        assert not any(fnmatch(path, pattern) for pattern in ignored), path
+    assert "models" not in ignored
+
+
+def test_the_wheel_stage_has_all_that_the_wheel_is_made_of() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = " ".join(rest for word, rest in STAGES["wheel"] if word == "COPY").split()
+    assert set(wheel["only-include"]) <= set(copied)
+
+
+def test_the_extras_that_are_installed_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.findall(r"\)\[(\w+)\]", DOCKERFILE) + re.findall(r"EXTRA=(\w+)", DOCKERFILE)
+    assert sorted(set(named)) == ["gpu", "serving", "training"]
+    assert set(named) <= set(extras)
+
+
+def test_labels_tell_the_projects_version_and_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [labels] = [rest for word, rest in STAGES["base"] if word == "LABEL"]
+    told = dict(label.split("=", 1) for label in shlex.split(labels))
+    assert told["org.opencontainers.image.version"] == project["version"]
+    assert told["org.opencontainers.image.licenses"] == project["license"]
+    assert told["org.opencontainers.image.revision"] == "${REVISION}"
+
+
+@pytest.mark.parametrize("stage", ["client", "serving"])
+def test_images_do_not_run_as_root(stage: str) -> None:
+    assert [rest for word, rest in STAGES[stage] if word == "USER"] == ["1000:0"]
+
+
+@pytest.mark.parametrize("stage", ["serving", "tensorflow-serving"])
+def test_both_ports_are_exposed(stage: str) -> None:
+    assert ("EXPOSE", f"{GRPC_PORT} {REST_PORT}") in STAGES[stage]
+
+
+@pytest.mark.parametrize("stage", ["client", "serving", "training"])
+def test_the_command_of_an_image_is_one_of_ours(stage: str, digits) -> None:
+    assert command(stage, "ENTRYPOINT") == ["digits"]
+    arguments = [argument for argument in command(stage, "CMD") if argument != "--help"]
+    assert digits(*arguments, "--help").returncode == 0
+
+
+def test_the_embedded_server_runs_as_in_its_image_and_its_health_check_sees_it(digits, launch) -> None:
+    word, *options = command("serving", "CMD")
+    assert (word, options[:2]) == ("serve", ["--host", "0.0.0.0"])
+    address = launch(*options[2:]).endpoints["gRPC"]
+    program, *check = command("serving", "HEALTHCHECK")
+    assert program == "digits"
+    assert digits(*check, env=os.environ | {"DIGITS_SERVER": address}).returncode == 0
+    assert digits(*check, env=os.environ | {"DIGITS_SERVER": "127.0.0.1:1"}).returncode == 3
+
+
+def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(endpoints, launch, tmp_path) -> None:
+    def check(address: str) -> int:
+        *bash, script = command("tensorflow-serving", "HEALTHCHECK")
+        host, port = address.split(":")
+        assert f"/dev/tcp/{host}/{REST_PORT}" in script
+        return subprocess.run([*bash, script.replace(str(REST_PORT), port)], timeout=30).returncode
+
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    broken = subprocess.Popen(
+        [sys.executable, "-m", "serving", "serve", "--models", tmp_path, "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with broken:
+        address = next(line for line in broken.stderr if "(REST)" in line).split()[2]
+        assert check(address) != 0
+        broken.terminate()
+    assert check(endpoints["REST"]) == 0
+
+
+WATCHED = """
+import os, sys
+def watch(event, arguments):
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if event in ("os.mkdir", "os.rename", "os.remove") or writes and not str(arguments[0]).startswith("/dev/"):
+        os.write(2, f"wrote: {event} {arguments}".encode())
+        os._exit(9)
+sys.addaudithook(watch)
+import digits
+digits.main()
+"""
+
+
+def test_the_embedded_server_writes_no_file_so_that_a_read_only_root_works(model_root: Path) -> None:
+    command = [sys.executable, "-B", "-c", WATCHED, "serve", "--models", model_root, "--port", "0"]
+    lines = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            lines.append(line)
+            if "try it" in line:
+                process.terminate()
+    assert process.returncode == 0, lines
+
+
+def test_the_configuration_of_tensorflow_serving_is_where_its_flags_say(tmp_path) -> None:
+    flags = dict(flag.removeprefix("--").split("=") for flag in command("tensorflow-serving", "CMD"))
+    for flag in ("model_config_file", "monitoring_config_file"):
+        assert flags[flag].startswith("/config/")
+        assert (ROOT / "serving/tensorflow_serving" / Path(flags[flag]).name).exists()
+
+
+def test_the_monitoring_configuration_is_a_monitoring_config() -> None:
+    # tensorflow_serving/config/monitoring_config.proto, which tensorflow-serving-api does not ship
+    file = descriptor_pb2.FileDescriptorProto(name="monitoring_config.proto", syntax="proto3")
+    prometheus, monitoring = file.message_type.add(name="PrometheusConfig"), file.message_type.add(name="Monitoring")
+    prometheus.field.add(name="enable", number=1, type="TYPE_BOOL")
+    prometheus.field.add(name="path", number=2, type="TYPE_STRING")
+    monitoring.field.add(name="prometheus_config", number=1, type="TYPE_MESSAGE", type_name="PrometheusConfig")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    config = message_factory.GetMessageClass(pool.FindMessageTypeByName("Monitoring"))()
+    text_format.Parse((ROOT / "serving/tensorflow_serving/monitoring.config").read_text(), config)
+    assert (config.prometheus_config.enable, config.prometheus_config.path) == (True, "/monitoring/prometheus/metrics")
+
+
+def test_compose_builds_stages_that_exist_and_classifies_through_either_server(digits, served, tmp_path) -> None:
+    services = COMPOSE["services"]
+    assert {name: service["build"]["target"] for name, service in services.items()} == {
+        "embedded": "serving",
+        "tensorflow-serving": "tensorflow-serving",
+        "classify": "client",
+    }
+    assert services["classify"]["profiles"] == ["embedded", "tensorflow-serving"]
+    assert set(services["classify"]["depends_on"]) == {"embedded", "tensorflow-serving"}
+    for server in ("embedded", "tensorflow-serving"):
+        assert services[server]["profiles"] == [server]
+        assert services[server]["networks"]["default"]["aliases"] == ["server"]
+        assert services[server]["ports"] == [f"127.0.0.1:{port}:{port}" for port in (GRPC_PORT, REST_PORT)]
+    digits("samples", tmp_path)
+    replaced = {"/samples": str(tmp_path), f"server:{GRPC_PORT}": served}
+    assert replaced.keys() <= set(services["classify"]["command"])
+    finished = digits(*(replaced.get(argument, argument) for argument in services["classify"]["command"]))
+    assert (finished.returncode, finished.stderr) == (0, "")

@@ -1,0 +1,269 @@
+"""What an operator sees of the server from outside: its ports, limits in time, drain, metrics and log lines."""
+
+import http.client
+import json
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client import Client, ModelNotFound
+from client.proto.serving_pb2 import PredictRequest
+from serving.catalog import Catalog
+from serving.errors import ServingError
+from serving.http_server import HttpServer
+from serving.logs import Log
+from serving.metrics import Histogram, Values, render
+from serving.monitor import Monitor
+
+PREDICT = "/v1/models/digits:predict"
+BLANK = np.zeros((28, 28), np.uint8)
+BODY = json.dumps({"instances": [BLANK.tolist()] * 2}).encode()
+TIMEOUT = 30
+
+
+def begin(address: str, body: bytes, sent: int) -> http.client.HTTPConnection:
+    """Begin a predict that has sent only so much of its body."""
+    connection = http.client.HTTPConnection(address, timeout=TIMEOUT)
+    connection.putrequest("POST", PREDICT)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders()
+    connection.send(body[:sent])
+    return connection
+
+
+def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def test_rest_can_be_left_out(launch) -> None:
+    assert list(launch("--no-rest").endpoints) == ["gRPC"]
+
+
+def test_rest_takes_the_port_it_is_given_and_says_so_when_it_cannot(launch, digits, model_root) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = digits("serve", "--models", model_root, "--port", "0", "--rest-port", port)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (
+        1,
+        "",
+        f"error: cannot listen on 127.0.0.1:{port}: the port is in use or the address is not this machine's. "
+        "Choose another with --rest-port (0: any free one) or --host.\n",
+    )
+    assert launch("--rest-port", str(port)).endpoints["REST"] == f"127.0.0.1:{port}"
+
+
+def test_a_body_that_does_not_come_in_time_is_answered_and_others_are_not_held_up(launch) -> None:
+    address = launch("--rest-timeout-seconds", "1").endpoints["REST"]
+    with closing(begin(address, BODY, sent=1)) as slow, closing(begin(address, BODY, sent=len(BODY))) as quick:
+        assert answer(quick)[0] == 200
+        assert answer(slow) == (504, {"error": "Timed out waiting for notification"})
+
+
+def test_the_drain_answers_requests_that_have_begun(launch) -> None:
+    server = launch()
+    with closing(begin(server.endpoints["REST"], BODY, sent=5)) as connection:
+        metrics(server.endpoints["REST"])  # is answered later, so the other has reached the server
+        server.process.terminate()
+        assert server.process.stderr.readline() == "stopping: finishing the calls in flight\n"
+        connection.send(BODY[5:])
+        assert answer(connection)[0] == 200
+    assert server.process.wait(TIMEOUT) == 0
+
+
+def test_the_drain_of_rest_is_bounded_and_idle_connections_do_not_count(launch) -> None:
+    server = launch("--drain-seconds", "0.2")
+    with (
+        closing(begin(server.endpoints["REST"], BODY, sent=5)),
+        closing(http.client.HTTPConnection(server.endpoints["REST"])) as idle,
+    ):
+        idle.request("GET", "/v1/models")
+        idle.getresponse().read()
+        assert server.stop() == 0
+    assert server.lines[-1] == "stopping: finishing the calls in flight"
+
+
+@contextmanager
+def http_server(**limits: int) -> Iterator[tuple[str, int]]:
+    """Run our HTTP server in this process, on an application that has nothing to say; gives its address."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = HttpServer(app, "127.0.0.1", 0, **limits)
+    server.start()
+    yield "127.0.0.1", server.port
+    server.stop(0)
+
+
+def ask(connection: socket.socket, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> bytes:
+    connection.sendall(request)
+    return connection.recv(1000).partition(b"\r\n")[0]
+
+
+def test_a_connection_too_many_is_answered_at_once_and_the_others_are_served() -> None:
+    with (
+        http_server(max_connections=2) as address,
+        socket.create_connection(address, TIMEOUT) as first,
+        socket.create_connection(address, TIMEOUT) as second,
+    ):
+        assert ask(first) == ask(second) == b"HTTP/1.1 204 No Content"
+        with socket.create_connection(address, TIMEOUT) as third:
+            assert third.recv(1000).startswith(b"HTTP/1.1 503 ")
+            assert third.recv(1000) == b""
+        assert ask(first) == ask(second) == b"HTTP/1.1 204 No Content"
+        first.close()
+        assert ask(second) == b"HTTP/1.1 204 No Content"
+        with socket.create_connection(address, TIMEOUT) as fourth:
+            assert ask(fourth) == b"HTTP/1.1 204 No Content"
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo"], ids=["nothing", "half a header"])
+def test_a_connection_without_a_whole_request_is_closed(sent: bytes, requests: int) -> None:
+    with http_server(idle_seconds=1) as address, socket.create_connection(address, TIMEOUT) as connection:
+        for _ in range(requests):
+            assert ask(connection) == b"HTTP/1.1 204 No Content"
+        connection.sendall(sent)
+        assert connection.recv(1000) == b""
+
+
+def metrics(address: str) -> dict[str, float]:
+    """Give the samples of the metrics page, by name and labels."""
+    with urllib.request.urlopen(f"http://{address}/monitoring/prometheus/metrics", timeout=TIMEOUT) as page:
+        assert page.headers["Content-Type"].startswith("text/plain")
+        lines = page.read().decode().splitlines()
+    samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+    return {name: float(value) for name, value in samples}
+
+
+def test_the_metrics_have_tensorflow_servings_names_and_count_both_protocols(launch) -> None:
+    server = launch()
+    with Client(server.endpoints["gRPC"]) as client:
+        client.classify([BLANK] * 3)
+    with closing(begin(server.endpoints["REST"], BODY, sent=len(BODY))) as connection:
+        answer(connection)
+    with closing(begin(server.endpoints["REST"], b"{}", sent=2)) as connection:
+        answer(connection)
+    samples = metrics(server.endpoints["REST"])
+    count, latency = ":tensorflow:serving:request_count", ":tensorflow:serving:request_latency"
+    assert samples[f'{count}{{model_name="digits",status="OK"}}'] == 2
+    assert samples[f'{count}{{model_name="digits",status="INVALID_ARGUMENT"}}'] == 1
+    for api, entrypoint in (("Predict", "GRPC"), ("predict", "REST")):
+        labels = f'model_name="digits",API="{api}",entrypoint="{entrypoint}"'
+        assert samples[f"{latency}_count{{{labels}}}"] == 1
+        assert samples[f"{latency}_sum{{{labels}}}"] > 0
+        buckets = [value for name, value in samples.items() if name.startswith(f"{latency}_bucket{{{labels},")]
+        assert len(buckets) == 34
+        assert (buckets, buckets[-1]) == (sorted(buckets), 1)
+    labels = 'model_name="digits",API="Predict",runtime="LiteRT"'
+    assert samples[f":tensorflow:serving:runtime_latency_count{{{labels}}}"] == 2
+    assert samples['digits_batch_size_bucket{model_name="digits",le="2"}'] == 1
+    assert samples['digits_batch_size_sum{model_name="digits"}'] == 5
+    assert samples['digits_served_version{model_name="digits"}'] == 1
+    assert samples['digits_requests_in_flight{entrypoint="REST"}'] == 0
+
+
+def test_the_metrics_page_is_prometheus_text() -> None:
+    count = Values("counter", ":a:count", "How many.", "name", "status")
+    count.add(1, 'quo"ted\\\n', "OK")
+    count.add(2, "b", "OK")
+    sizes = Histogram("sizes", "How large.", [1, 2.5], "name")
+    for value in (0.5, 1, 2, 3, 1e6):
+        sizes.observe(value, "b")
+    assert render([count, sizes, Values("gauge", "now", "Nothing yet.")]).splitlines() == [
+        "# HELP :a:count How many.",
+        "# TYPE :a:count counter",
+        ':a:count{name="b",status="OK"} 2',
+        r':a:count{name="quo\"ted\\\n",status="OK"} 1',
+        "# HELP sizes How large.",
+        "# TYPE sizes histogram",
+        'sizes_bucket{name="b",le="1"} 2',
+        'sizes_bucket{name="b",le="2.5"} 3',
+        'sizes_bucket{name="b",le="+Inf"} 5',
+        'sizes_sum{name="b"} 1000006.5',
+        'sizes_count{name="b"} 5',
+        "# HELP now Nothing yet.",
+        "# TYPE now gauge",
+    ]
+
+
+def test_a_fault_of_ours_is_told_to_the_operator_and_hardly_to_the_caller(tmp_path, capsys) -> None:
+    def broken(request: PredictRequest) -> None:
+        raise ValueError("only for the operator")
+
+    monitor = Monitor(Catalog(tmp_path, print), Log())
+    with pytest.raises(ServingError) as caught:
+        monitor.watched("GRPC", "Predict", broken)(PredictRequest())
+    assert (caught.value.status, str(caught.value)) == (
+        "INTERNAL",
+        "Fault in the server: ValueError. See its log.",
+    )
+    told = capsys.readouterr().err
+    assert told.startswith("error: Traceback")
+    assert told.endswith("ValueError: only for the operator\n")
+    assert ':tensorflow:serving:request_count{model_name="",status="INTERNAL"} 1\n' in monitor.page()
+    assert 'digits_requests_in_flight{entrypoint="GRPC"} 0\n' in monitor.page()
+
+
+def test_names_of_models_that_are_not_there_do_not_fill_the_metrics(launch) -> None:
+    server = launch()
+    for name in ("x", 'y"\\'):
+        with Client(server.endpoints["gRPC"], model=name) as client, pytest.raises(ModelNotFound):
+            client.classify([BLANK])
+        with closing(http.client.HTTPConnection(server.endpoints["REST"])) as connection:
+            connection.request("POST", f"/v1/models/{name[:1]}:predict", "{}")
+            assert answer(connection)[0] == 404
+    counts = {name: value for name, value in metrics(server.endpoints["REST"]).items() if "request_count" in name}
+    assert counts == {':tensorflow:serving:request_count{model_name="",status="NOT_FOUND"}': 2}
+
+
+def test_a_request_is_a_line_at_level_debug_and_none_otherwise(launch) -> None:
+    servers = {level: launch("--log-level", level) for level in ("debug", "info")}
+    for server in servers.values():
+        with Client(server.endpoints["gRPC"]) as client:
+            client.classify([BLANK] * 3)
+        with closing(begin(server.endpoints["REST"], b"{}", sent=2)) as connection:
+            answer(connection)
+        server.stop()
+    lines = [re.sub(r"=\d+\.\d+", "=#", line) for line in servers["debug"].lines if line.startswith("debug: ")]
+    assert lines == [
+        "debug: GRPC GetModelMetadata model=digits version=1 milliseconds=# status=OK",
+        "debug: GRPC Predict model=digits version=1 images=3 milliseconds=# status=OK",
+        "debug: REST predict model=digits milliseconds=# status=INVALID_ARGUMENT",
+    ]
+    assert not [line for line in servers["info"].lines if line.startswith("debug")]
+
+
+def test_json_lines_are_objects_with_time_level_and_message(launch, model_root, tmp_path) -> None:
+    (tmp_path / "digits").symlink_to(model_root / "digits")
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    server = launch("--log-format", "json", "--log-level", "debug", models=tmp_path)
+    with Client(server.endpoints["gRPC"], model="digits") as client:
+        client.classify([BLANK])
+    server.stop()
+    events = [json.loads(line) for line in server.lines]
+    assert {datetime.fromisoformat(event.pop("time")).tzname() for event in events} == {"UTC"}
+    assert {event["level"] for event in events} == {"info", "error", "debug"}
+    [failure] = [event["message"] for event in events if event["level"] == "error"]
+    assert failure.startswith("broken/1: not served: ")
+    [request] = [event for event in events if event.get("method") == "Predict"]
+    assert request.pop("milliseconds") > 0
+    assert request == {
+        "level": "debug",
+        "message": "request",
+        "entrypoint": "GRPC",
+        "method": "Predict",
+        "model": "digits",
+        "version": 1,
+        "images": 1,
+        "status": "OK",
+    }

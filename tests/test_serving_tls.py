@@ -1,0 +1,156 @@
+"""TLS and mutual TLS on both ports, through our client and others."""
+
+import http.client
+import json
+import shutil
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client import Client, ServerUnavailable
+from serving.logs import Log
+from serving.tls import Certificates, exposure
+
+BLANK = np.zeros((28, 28), np.uint8)
+TIMEOUT = 30
+
+
+def over_grpc(address: str, ca: Path, *pair: Path) -> int:
+    """Classify an image; gives the version that answered."""
+    cert, key = pair or (None, None)
+    with Client(address, ca=ca, cert=cert, key=key, timeout=TIMEOUT) as client:
+        return client.classify([BLANK])[0].model_version
+
+
+def over_rest(address: str, ca: Path, *pair: Path) -> int:
+    """Ask for the status; gives the version that is there."""
+    context = ssl.create_default_context(cafile=ca)
+    if pair:
+        context.load_cert_chain(*pair)
+    with closing(http.client.HTTPSConnection(address, timeout=TIMEOUT, context=context)) as connection:
+        connection.request("GET", "/v1/models/digits")
+        return int(json.loads(connection.getresponse().read())["model_version_status"][0]["version"])
+
+
+PROTOCOLS: dict[str, Callable[..., int]] = {"gRPC": over_grpc, "REST": over_rest}
+REFUSED = (ServerUnavailable, OSError, http.client.HTTPException)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_with_a_certificate_a_port_speaks_tls_only(launch, authority, other, protocol: str) -> None:
+    cert, key = authority.issue("server")
+    server = launch("--tls-cert", cert, "--tls-key", key)
+    address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
+    assert f"listening on {address} ({protocol} over TLS)" in server.lines
+    assert ask(address, authority.ca) == 1
+    with pytest.raises(REFUSED):
+        ask(address, other.ca)
+    with pytest.raises(REFUSED):
+        if protocol == "gRPC":
+            Client(address).status()
+        else:
+            with closing(http.client.HTTPConnection(address, timeout=TIMEOUT)) as plain:
+                plain.request("GET", "/v1/models")
+                plain.getresponse()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_mutual_tls_lets_in_only_whom_the_ca_signed(launch, authority, other, protocol: str) -> None:
+    cert, key = authority.issue("server")
+    server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", other.ca)
+    address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
+    assert f"listening on {address} ({protocol} over mutual TLS)" in server.lines
+    assert ask(address, authority.ca, *other.issue("client")) == 1
+    with pytest.raises(REFUSED):
+        ask(address, authority.ca)
+    with pytest.raises(REFUSED):
+        ask(address, authority.ca, *authority.issue("stranger"))
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put a file in another's place at once, as certificate managers do."""
+    copy = target.with_suffix(".new")
+    shutil.copy(source, copy)
+    copy.replace(target)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_new_files_are_used_without_a_restart_and_bad_ones_are_not(launch, authority, other, protocol) -> None:
+    cert, key = authority.issue("server")
+    client_ca = cert.with_name("clients.pem")
+    shutil.copy(authority.ca, client_ca)
+    server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client_ca)
+    address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
+    old, new = authority.issue("client"), other.issue("client")
+    assert ask(address, authority.ca, *old) == 1
+    cert.write_text("no certificate")
+    assert ask(address, authority.ca, *old) == 1
+    new_cert, new_key = other.issue("server")
+    replace(new_key, key)
+    replace(other.ca, client_ca)
+    replace(new_cert, cert)
+    assert ask(address, other.ca, *new) == 1
+    with pytest.raises(REFUSED):
+        ask(address, authority.ca, *old)
+    with pytest.raises(REFUSED):
+        ask(address, other.ca, *old)
+    server.stop()
+    told = [line for line in server.lines if str(cert) in line]
+    assert told[0].startswith(f"error: cannot use {cert}, {key}, {client_ca}: ")
+    assert told[0].endswith("The certificate from before stays in use.")
+    assert told[-1] == f"{cert}: the new certificate is in use"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--tls-cert", "a.pem"], 2, "TLS needs a certificate and its key: give both --tls-cert and --tls-key"),
+        (["--tls-client-ca", "a.pem"], 2, "TLS needs a certificate and its key: give both --tls-cert and --tls-key"),
+        (
+            ["--tls-cert", "a.pem", "--tls-key", "a.key"],
+            1,
+            "cannot use a.pem, a.key: No such file or directory. Give PEM files: a certificate chain, its key without "
+            "a password, and the CA of the clients.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_right_are_one_line(digits, tmp_path, options: list[str], code: int, text: str) -> None:
+    finished = digits("serve", "--port", "0", *options, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (code, "", f"error: {text}\n")
+
+
+def test_the_commands_of_the_client_speak_tls_too(launch, digits, authority, other) -> None:
+    cert, key = authority.issue("server")
+    server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", other.ca)
+    us, our_key = other.issue("client")
+    options = ["--server", server.endpoints["gRPC"], "--ca", authority.ca]
+    finished = digits("status", *options, "--cert", us, "--key", our_key)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    finished = digits("status", *options, "--cert", us)
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        "error: a client certificate needs both: give --cert and --key\n",
+    )
+    finished = digits("status", "--ca", "no.pem")
+    assert (finished.returncode, finished.stderr) == (
+        2,
+        "error: no.pem: No such file or directory. Give a PEM file\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [("127.0.0.2", False), ("::1", False), ("localhost", False)]
+    + [("0.0.0.0", True), ("::", True), ("192.0.2.1", True), ("example.org", True)],
+)
+def test_only_loopback_goes_without_tls_and_without_a_warning(host: str, warned: bool, authority) -> None:
+    warning = (
+        f"warning: whoever reaches {host} can ask and watch, as there is no TLS. "
+        "Give --tls-cert and --tls-key, or stay on --host 127.0.0.1"
+    )
+    assert exposure(host, None) == (warning if warned else "")
+    assert exposure(host, Certificates(*authority.issue("server"), None, Log())) == ""
