@@ -1,6 +1,5 @@
 """The `digits` command: mounts the commands of training, serving and client."""
 
-import platform
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from client.console import HELP_OPTIONS, run
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's Markdown alone would take longer than all of it
     context_settings=HELP_OPTIONS,
     epilog="Start with: digits train --limit 5000 --epochs 2 && digits serve",
 )
@@ -24,6 +24,7 @@ RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "grpcio", "numpy", "pillow"
 
 def _print_versions(wanted: bool) -> None:
     if wanted:
+        import platform
         from importlib.metadata import version
 
         found = [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in RUNTIMES)]

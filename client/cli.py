@@ -15,7 +15,7 @@ from client.errors import UsageError
 if TYPE_CHECKING:
     from client.report import Report
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 Server = Annotated[
     str, typer.Option(help="HOST:PORT, several with commas, or dns:///NAME:PORT.", envvar="DIGITS_SERVER")
@@ -100,9 +100,10 @@ def classify(
 
 READ_HELP = "\n\n".join(
     (
-        "Read the handwritten number in an image, digit by digit from left to right.",
+        "Read the handwritten number in an image, digit by digit.",
         "\b\ndigits read amount.jpg\ncat scan.png | digits read - --json",
-        "The digits stand in one line, free or in the cells of a form; their probabilities stand below the number.",
+        "The digits stand in one line, free or in the cells of a form, and are read from left to right; their "
+        "probabilities stand below the number.",
         'With --json, stdout is one object: {"file", "number", "probability", "digits": [{"digit", "probability", '
         '"runner_up", "runner_up_probability", "probabilities", "model", "model_version", "notes", "box"}], "notes"}; '
         "a box is [left, top, right, bottom] in pixels of the upright image.",

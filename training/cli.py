@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from training.pipeline import Outcome
     from training.results import Result
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 class Letter(StrEnum):
@@ -48,7 +48,7 @@ Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="
 Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a folder of IDX files (gzipped or not).")]
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def train(
     letters: Annotated[
         list[Letter] | None, typer.Argument(metavar="[A B C D E F]", case_sensitive=False, help="Models; default all.")
@@ -65,7 +65,7 @@ def train(
     device: Annotated[Device, typer.Option(help="auto takes GPUs where there are any.")] = Device.auto,
     jobs: Annotated[int | None, typer.Option(min=1, help="Models trained side by side; default one a core.")] = None,
 ) -> None:
-    """Train models, export each as a checked version, and promote the best by validation.
+    """Train models, export checked versions, and promote the best.
 
     Examples: digits train | digits train D --seed 2 | digits train A --limit 5000 --epochs 2
     """
@@ -93,13 +93,13 @@ def train(
     _conclude(pipeline.train(todo, models, parallel), models)
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def export(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/D_2026-...")],
     data: Data = None,
     models: Models = Path("models"),
 ) -> None:
-    """Export finished runs again, for example after the disk was full, and promote as train does.
+    """Export finished runs again, and promote as train does.
 
     Example: digits export runs/D_*
     """
@@ -128,13 +128,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def results(
     models: Models = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array with every figure.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
 ) -> None:
-    """Show the exercise's table: each model's latest version, and the published accuracy beside ours.
+    """Show the exercise's table, ours beside the published accuracies.
 
     Examples: digits results | digits results --markdown
     """
@@ -160,13 +160,13 @@ def _print_table(table: Any, rows: "list[Result]") -> None:
     console.print(table.to_table(rows, console.width))
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def samples(
     directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 10,
     data: Data = None,
 ) -> None:
-    """Write MNIST test digits as PNG files in a person's form (dark on white, 200 px), to try things out.
+    """Write MNIST test digits as PNG files, dark on white, to try out.
 
     The file name ends with the digit. Example: digits samples samples
     """
