@@ -37,7 +37,7 @@ RUN pip install --no-cache-dir --constraint /requirements.txt "$(echo /wheels/*.
 ENV DIGITS_MODELS=/models
 VOLUME /models
 EXPOSE 8500 8501
-# Healthy while a version of the promoted model answers. Behind TLS, give the container a check with --tls-ca
+# Healthy while a version of the promoted model answers. Behind TLS, give the container a check with --ca
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s CMD ["digits", "status", "--timeout", "3"]
 USER 1000:0
 ENTRYPOINT ["digits"]

@@ -1,7 +1,5 @@
 """The `digits` command: mounts the commands of training, serving and client."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -14,6 +12,7 @@ from client.console import HELP_OPTIONS, run
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's Markdown alone would take longer than all of it
     context_settings=HELP_OPTIONS,
     epilog="Start with: digits train --limit 5000 --epochs 2 && digits serve",
 )
@@ -25,12 +24,17 @@ RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "grpcio", "numpy", "pillow"
 
 def _print_versions(wanted: bool) -> None:
     if wanted:
+        import platform
+        from importlib.metadata import version
+
         found = [f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in RUNTIMES)]
         print(f"digits {version('mnist-digits')} ({', '.join(found)})")
         raise typer.Exit
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from client.aio import AsyncClient
     from client.answers import Benchmark, Prediction, VersionStatus
     from client.errors import (
         AccessDenied,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         InvalidImage,
         InvalidRequest,
         ModelNotFound,
+        NoDigit,
         RequestCancelled,
         ServerError,
         ServerFault,
@@ -29,14 +31,16 @@ if TYPE_CHECKING:
         ServerUnavailable,
         UsageError,
     )
-    from client.image import read_image, to_mnist
+    from client.number import Number
+    from client.prepare import read_image, to_mnist
     from client.remote import Client
-    from client.tls import Tls
+    from client.results import Result
 
     __version__: str
 
 __all__ = [
     "AccessDenied",
+    "AsyncClient",
     "Benchmark",
     "Client",
     "ContractMismatch",
@@ -45,13 +49,15 @@ __all__ = [
     "InvalidImage",
     "InvalidRequest",
     "ModelNotFound",
+    "NoDigit",
+    "Number",
     "Prediction",
     "RequestCancelled",
+    "Result",
     "ServerError",
     "ServerFault",
     "ServerOverloaded",
     "ServerUnavailable",
-    "Tls",
     "UsageError",
     "VersionStatus",
     "__version__",
@@ -60,10 +66,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "client.aio",
     "Client": "client.remote",
-    "Tls": "client.tls",
-    "read_image": "client.image",
-    "to_mnist": "client.image",
+    "Number": "client.number",
+    "Result": "client.results",
+    **dict.fromkeys(("read_image", "to_mnist"), "client.prepare"),
     **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),
 }
 

@@ -17,7 +17,10 @@ from client.tensors import Array, unpack
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network makes of one image. `probabilities` holds ten numbers, one a digit, which sum to 1."""
+    """What the network makes of one image. `probabilities` holds ten numbers, one a digit, which sum to 1.
+
+    `notes` tells what a person should know about the picture, for example "several digits?".
+    """
 
     digit: int
     probability: float
@@ -26,6 +29,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     model: str
     model_version: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

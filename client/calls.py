@@ -1,89 +1,68 @@
-"""Calls over gRPC: the channel's settings, one request with its deadline and retries, and errors in our own words."""
+"""A question sent over gRPC, waited for or awaited, sent again where that helps; its failure in our own words."""
 
-import random
+import asyncio
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import grpc
 
-from client import contract
 from client.errors import STATUSES, ServerError
-from client.proto import serving_pb2 as messages
-from client.tls import Tls
-
-RETRY_UNAVAILABLE = """{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s",
- "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}"""
-OPTIONS = (
-    ("grpc.service_config", RETRY_UNAVAILABLE),
-    ("grpc.primary_user_agent", "mnist-digits"),
-    ("grpc.enable_http_proxy", 0),  # http_proxy in the environment is for the web, not for a model server
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's two minutes would outlast a server's restart
-)
-FIRST_PAUSE = 0.05
-"""Seconds before a refused request is sent again, give or take half; doubled each time."""
-
-PREDICT = f"/{contract.PREDICTION_SERVICE}/Predict"
-METADATA = f"/{contract.PREDICTION_SERVICE}/GetModelMetadata"
-STATUS = f"/{contract.MODEL_SERVICE}/GetModelStatus"
-_RESPONSES: dict[str, Any] = {
-    PREDICT: messages.PredictResponse,
-    METADATA: messages.GetModelMetadataResponse,
-    STATUS: messages.GetModelStatusResponse,
-}
+from client.patience import Budget
+from client.questions import RESPONSES, Answer, Peer, Question
 
 
-def open_channel(server: str, tls: Tls | None) -> grpc.Channel:
-    """Open a channel to HOST:PORT, which connects with its first call. Raises UsageError for files of `tls`."""
-    if tls:
-        return grpc.secure_channel(server, tls.credentials(), OPTIONS)
-    return grpc.insecure_channel(server, OPTIONS)
+class Call(Generic[Answer]):
+    """A question under way on a `grpc.Channel`."""
 
+    def __init__(self, channel: grpc.Channel, question: Question[Answer], peer: Peer, budget: Budget) -> None:
+        self._question, self._peer, self._budget = question, peer, budget
+        self._method = _method(channel, question)
+        self._future = self._method.future(question.request, timeout=budget.attempt())
 
-@dataclass(frozen=True)
-class Peer:
-    """Who is called, as error messages name it; `timeout` is in seconds."""
+    def done(self) -> bool:
+        """Tell whether `result` would not wait, except to try again."""
+        return bool(self._future.done())
 
-    server: str
-    model: str
-    timeout: float
-
-
-class Call:
-    """A request under way. `timeout` seconds are its deadline, and the time that `result` has for sending it again."""
-
-    def __init__(self, channel: grpc.Channel, method: str, request: Any, peer: Peer) -> None:
-        self._peer, self._request = peer, request
-        self._method: grpc.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
-            method, lambda message: message.SerializeToString(), _RESPONSES[method].FromString
-        )
-        self._future = self._method.future(request, timeout=peer.timeout)
-
-    def result(self) -> Any:
-        """Wait for the response. Raises the ServerError of the status; RESOURCE_EXHAUSTED is tried again first."""
-        give_up, pause = time.monotonic() + self._peer.timeout, FIRST_PAUSE
+    def result(self) -> Answer:
+        """Wait for the answer. Raises the ServerError of the status once the budget is spent."""
         while True:
             try:
-                return self._future.result()
+                return self._question.read(self._future.result())
             except grpc.RpcError as error:
-                pause *= random.uniform(0.5, 1.5)
-                left = give_up - time.monotonic() - pause
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or left <= 0:
-                    raise translate(error, self._peer) from error
+                pause = self._budget.pause(error.code().name)
+                if pause is None:
+                    raise translate(error, self._peer, self._budget.timeout) from error
             time.sleep(pause)
-            self._future = self._method.future(self._request, timeout=left)
-            pause *= 2
+            self._future = self._method.future(self._question.request, timeout=self._budget.attempt())
 
     def cancel(self) -> None:
         """Give the call up."""
         self._future.cancel()
 
 
-def translate(error: Any, peer: Peer) -> ServerError:
+async def ask(channel: grpc.aio.Channel, question: Question[Answer], peer: Peer, budget: Budget) -> Answer:
+    """Await the answer on a `grpc.aio.Channel`. Raises the ServerError of the status once the budget is spent."""
+    method = _method(channel, question)
+    while True:
+        try:
+            return question.read(await method(question.request, timeout=budget.attempt()))
+        except grpc.aio.AioRpcError as error:
+            pause = budget.pause(error.code().name)
+            if pause is None:
+                raise translate(error, peer, budget.timeout) from error
+        await asyncio.sleep(pause)
+
+
+def _method(channel: Any, question: Question[Answer]) -> Any:
+    return channel.unary_unary(
+        question.method, lambda message: message.SerializeToString(), RESPONSES[question.method].FromString
+    )
+
+
+def translate(error: Any, peer: Peer, timeout: float) -> ServerError:
     """Put a `grpc.RpcError` into our words: the class and the message of its status, with the server's details."""
     status, details = error.code().name, (error.details() or "no details").strip()
     kind, message = STATUSES[status]
     reason = details.rsplit(": ", 1)[-1]  # gRPC tells its whole way to "Connection refused (111)"
-    values = {"server": peer.server, "model": peer.model, "timeout": peer.timeout}
+    values = {"server": peer.server, "model": peer.model, "timeout": timeout}
     return kind(message.format(details=details, reason=reason, **values), status)

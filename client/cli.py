@@ -1,62 +1,145 @@
 """Commands of `digits` that belong to client."""
 
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.console import note
 from client.contract import DEFAULT_SERVER, MODEL
+from client.errors import UsageError
 
 if TYPE_CHECKING:
-    from client.tls import Tls
+    from client.report import Report
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
-Server = Annotated[str, typer.Option(help="HOST:PORT of the gRPC API.", envvar="DIGITS_SERVER")]
+Server = Annotated[
+    str, typer.Option(help="HOST:PORT, several with commas, or dns:///NAME:PORT.", envvar="DIGITS_SERVER")
+]
 Model = Annotated[str, typer.Option(help="The model to ask: digits, or one of A to F.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
-Encrypt = Annotated[bool, typer.Option("--tls", help="Encrypt; the server's CA is one that everybody trusts.")]
-Ca = Annotated[Path | None, typer.Option("--tls-ca", help="Encrypt; trust this CA (PEM).")]
-Cert = Annotated[Path | None, typer.Option("--tls-cert", help="Our certificate chain (PEM), for mutual TLS.")]
-Key = Annotated[Path | None, typer.Option("--tls-key", help="Its key (PEM).")]
+Timeout = Annotated[float, typer.Option(help="Seconds that a request may take.")]
+Tls = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
+Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority to trust; means --tls.")]
+Cert = Annotated[Path | None, typer.Option(help="PEM file of the client's certificate (mTLS).")]
+Key = Annotated[Path | None, typer.Option(help="PEM file of its private key.")]
+Token = Annotated[
+    str | None, typer.Option(help="Bearer token for every call; safer in the environment.", envvar="DIGITS_TOKEN")
+]
 
 CLASSIFY_HELP = "\n\n".join(
     (
         "Classify image files of one handwritten digit each.",
-        "\b\ndigits classify seven.png\ndigits classify scans/ photos/*.jpg --json > digits.json\n"
-        "digits classify six.png --server gpu-box:8500 --timeout 20",
-        "Photos, scans and drawings in any format that Pillow opens; of a folder all images, also in its folders. "
-        "A file that is no image gets a line on stderr, and the others are classified. Under the answers stand the "
-        "accuracies of all models, as measured when the served version was trained; the served one is marked.",
-        'With --json, stdout is one document: {"images": [{"file", "digit", "probability", "runner_up", '
-        '"runner_up_probability", "probabilities", "model", "model_version"}], "failed": [{"file", "error"}], '
-        '"benchmark": [{"model", "description", "loss", "accuracy", "served"}]}.',
-        "Exit codes: 0 all classified, 1 some files failed, 2 usage, 3 no server or no answer in time, 4 other model.",
+        "\b\ndigits classify seven.png\ndigits classify scans/ photos/*.jpg --json > digits.jsonl\n"
+        "digits classify six.png --server gpu-box:8500 --timeout 20\n"
+        "find . -name '*.png' -print0 | digits classify --files-from - --resume digits.jsonl",
+        "Photos, scans and drawings in any format that Pillow opens; of a folder all images, also in its folders, in "
+        "natural order; of a quoted pattern ('**/*.png') what it matches; of - the image on stdin. A file that is no "
+        "image gets a line on stderr, and the others are classified. Under the answers stand the accuracies of all "
+        "models, as measured when the served version was trained; the served one is marked.",
+        'With --json, stdout is JSON Lines, a line a file: {"file", "digit", "probability", "runner_up", '
+        '"runner_up_probability", "probabilities", "model", "model_version", "notes"}; without ink "digit" is null; a '
+        'failed file has {"file", "error"}. The last line alone has no "file": {"benchmark": [{"model", "description", '
+        '"loss", "accuracy", "served"}], "model", "model_version"}. --csv has the columns of the first, p0 to p9, and '
+        "no accuracies.",
+        'Notes: "no digit found", "several digits?", "first of N frames".',
+        "A run with --resume FILE may be interrupted and started again: lines as with --json are added to FILE, each "
+        "file once. A server that goes away during a run is waited for, a minute.",
+        "Exit codes: 0 all read, also without a digit, 1 some files failed, 2 usage, 3 no server or no answer in time, "
+        "4 other model.",
     )
 )
 
 
 @app.command(help=CLASSIFY_HELP, no_args_is_help=True)
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", metavar="FILE...")],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Image files, folders, patterns, or -.", metavar="FILE...")
+    ] = None,
     server: Server = DEFAULT_SERVER,
     model: Model = MODEL,
     timeout: Timeout = 5.0,
-    encrypt: Encrypt = False,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    files_from: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Read names from a file or - (one a line, or NUL-separated).")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add JSON Lines to FILE, without the files that it has.")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that read slow images; 0: one a core.", min=0)] = 0,
+    show: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write what the network sees beside each image, as PNG.")
+    ] = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    token: Token = None,
 ) -> None:
     """See CLASSIFY_HELP."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a server that restarts is no line on stderr
+    from client.progress import progress
     from client.remote import Client
-    from client.report import make_report, print_json, print_tables
+    from client.run import Run, cores
 
-    with Client(server, model=model, timeout=timeout, tls=_tls(encrypt, tls_ca, tls_cert, tls_key)) as client:
-        report = make_report(client, files)
-    print_json(report) if as_json else print_tables(report)
-    if report.failed:
+    report, run = _report(as_json, as_csv, resume), Run()
+    with (
+        Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client,
+        progress(_counter(files or [], files_from)) as moved,
+    ):
+        run.classify(client, _names(files or [], files_from), report, processes or cores(), moved, show)
+    if resume or (run.failed and run.classified + run.blank + run.failed > 1):
+        note(run.summary())
+    if run.failed:
         raise typer.Exit(1)
+
+
+READ_HELP = "\n\n".join(
+    (
+        "Read the handwritten number in an image, digit by digit.",
+        "\b\ndigits read amount.jpg\ncat scan.png | digits read - --json",
+        "The digits stand in one line, free or in the cells of a form, and are read from left to right; their "
+        "probabilities stand below the number.",
+        'With --json, stdout is one object: {"file", "number", "probability", "digits": [{"digit", "probability", '
+        '"runner_up", "runner_up_probability", "probabilities", "model", "model_version", "notes", "box"}], "notes"}; '
+        "a box is [left, top, right, bottom] in pixels of the upright image.",
+        'Notes: "no digit found" (the number is empty), and at a digit "touching digits?".',
+        "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server or no answer in time, 4 other "
+        "model.",
+    )
+)
+
+
+@app.command(help=READ_HELP, no_args_is_help=True)
+def read(
+    file: Annotated[str, typer.Argument(help="An image file, or -.", metavar="FILE")],
+    server: Server = DEFAULT_SERVER,
+    model: Model = MODEL,
+    timeout: Timeout = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    token: Token = None,
+) -> None:
+    """See READ_HELP."""
+    from client.errors import NoDigit
+    from client.number import Number
+    from client.remote import Client
+    from client.report import print_number
+    from client.run import picture
+
+    with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
+        try:
+            number = client.read(picture(file))
+        except NoDigit:
+            number = Number((), ())
+    print_number(file, number, as_json)
 
 
 STATUS_HELP = "\n\n".join(
@@ -77,27 +160,50 @@ def status(
     server: Server = DEFAULT_SERVER,
     model: Model = MODEL,
     timeout: Timeout = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of a table.")] = False,
     wait_ready: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Wait so long until a version is available.")
     ] = 0.0,
-    encrypt: Encrypt = False,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead of a table.")] = False,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    token: Token = None,
 ) -> None:
     """See STATUS_HELP."""
     from client.remote import Client
     from client.report import print_status
 
-    with Client(server, model=model, timeout=timeout, tls=_tls(encrypt, tls_ca, tls_cert, tls_key)) as client:
+    with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
         if wait_ready:
             client.wait_until_ready(wait_ready)
-        if not print_status(client, as_json=as_json):
-            raise typer.Exit(1)
+        ready = print_status(client.server, client.model, client.status(), as_json)
+    if not ready:
+        raise typer.Exit(1)
 
 
-def _tls(encrypt: bool, ca: Path | None, cert: Path | None, key: Path | None) -> "Tls | None":
-    from client.tls import Tls
+def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":
+    from client.journal import Journal
+    from client.report import Csv, JsonLines, Table
 
-    return Tls(ca, cert, key) if encrypt or ca or cert or key else None
+    if as_json + as_csv + (resume is not None) > 1:
+        raise UsageError("--json, --csv and --resume exclude each other: give one of them")
+    if resume:
+        return Journal(resume)
+    return JsonLines() if as_json else Csv() if as_csv else Table()
+
+
+def _names(files: list[str], files_from: str | None) -> Iterator[str]:
+    """Give the files that are meant; a list's names are no patterns, as a list can hold any name."""
+    from client.files import STDIN, expand, find_files, read_names
+
+    yield from find_files(files)
+    if files_from is not None:
+        with open(sys.stdin.fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
+            for name in read_names(names):
+                yield from expand(name)
+
+
+def _counter(files: list[str], files_from: str | None) -> Callable[[], int] | None:
+    """Give what counts the files, unless they are only known once they have been read."""
+    return None if files_from else lambda: sum(1 for _ in _names(files, None))

@@ -3,6 +3,7 @@
     DigitsError                 exit code 1
     ├── UsageError              2   an option or argument that cannot be right
     ├── InvalidImage            1   a file or array that holds no readable image
+    │   └── NoDigit             0   an image without ink: for the command line an answer, not a failure
     └── ServerError             1   the server answered with an error; `.status` is its gRPC status name
         ├── ServerUnavailable   3   UNAVAILABLE: nobody answers at the address
         ├── DeadlineExceeded    3   DEADLINE_EXCEEDED: no answer in time
@@ -33,6 +34,12 @@ class UsageError(DigitsError):
 
 class InvalidImage(DigitsError):
     """A file or array that holds no readable image."""
+
+
+class NoDigit(InvalidImage):
+    """A readable image with no ink on the paper. Where files are listed it is an answer, not a failure."""
+
+    exit_code = 0
 
 
 class ServerError(DigitsError):

@@ -1,81 +1,40 @@
 """The client of a digit server: TensorFlow Serving or the embedded server, which speak the same API."""
 
-import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import grpc
-import numpy as np
-from google.protobuf.message import DecodeError
-from PIL import Image
 
-from client import answers, contract
 from client.answers import Benchmark, Prediction, VersionStatus
-from client.calls import METADATA, PREDICT, STATUS, Call, Peer, open_channel
-from client.errors import (
-    ContractMismatch,
-    DeadlineExceeded,
-    InvalidImage,
-    ModelNotFound,
-    ServerError,
-    ServerUnavailable,
-    UsageError,
-)
-from client.image import Pixels, read_image, to_mnist
-from client.proto import serving_pb2 as messages
-from client.tensors import Array, pack_content
-from client.tls import Tls
+from client.calls import Call
+from client.connection import IN_FLIGHT, Connection
+from client.number import Number, find_places
+from client.patience import PATIENCE, Wait, available
+from client.prepare import Batch, Picture, batches
+from client.questions import MOST_ROWS, ROWS, Answer, Question
+from client.results import Result, results
 
-BATCH = 256
-"""Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
-IN_FLIGHT = 4
-"""Requests at a time; TensorFlow Serving on one CPU refuses the fifth."""
-ROWS = 16
-"""Rows of the results table a request: all six models come in one."""
-MOST_ROWS = 1024
-"""Ends at a server whose table has no end."""
-POLL_SECONDS = 0.1
-
-Picture: TypeAlias = str | os.PathLike[str] | Image.Image | Pixels
-"""A file, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
+Flight = tuple[Batch, Call[list[Prediction]] | None]
+"""A batch and its request; none for a batch without a single image."""
 
 
-class Client:
+class Client(Connection):
     """Reads digits through a server. Threads may share one. Close it, or use it in a `with` block.
 
         with Client("127.0.0.1:8500") as client:
             [prediction] = client.classify(["seven.png"])
 
-    `server` is HOST:PORT. `timeout` is the deadline of each request in seconds. `version` asks for one version instead
-    of the newest. `tls` encrypts the way to the server. With a `channel` of your own, which stays yours to close,
-    `server` is only its name in messages. Every method may raise a ServerError (client/errors.py), and never a
-    `grpc.RpcError`.
+    `server` is HOST:PORT, several of them with commas, or dns:///NAME:PORT for all addresses of a name; calls go round.
+    `timeout` is what a request may take in seconds, with every further try. `version` asks for one version instead of
+    the newest. `tls`, `ca`, `cert`, `key` and `token` are those of Security in client/channel.py. With a `channel` of
+    your own, which stays yours to close, `server` is only its name in messages. Every method may raise a ServerError
+    (client/errors.py), and never a `grpc.RpcError`.
     """
 
-    def __init__(
-        self,
-        server: str = contract.DEFAULT_SERVER,
-        *,
-        timeout: float = 5.0,
-        model: str = contract.MODEL,
-        version: int | None = None,
-        tls: Tls | None = None,
-        channel: grpc.Channel | None = None,
-    ) -> None:
-        if "://" in server:
-            raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")
-        if not timeout > 0:
-            raise UsageError(f"timeout {timeout:g}: give a number of seconds above 0")
-        self.server = server if ":" in server else f"{server}:{contract.GRPC_PORT}"
-        self.timeout, self.model, self.version = timeout, model, version
-        self._channel = channel or open_channel(self.server, tls)
-        self._owns_channel = channel is None
-        self._checked = False
+    _api: ClassVar[Any] = grpc
 
     def __enter__(self) -> Self:
         return self
@@ -85,22 +44,43 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Client({self.server!r}, model={self.model!r}, version={self.version})"
-
     def close(self) -> None:
         """Close the connection. Closing again does no harm."""
         if self._owns_channel:
             self._channel.close()
 
-    def classify(self, images: Iterable[Picture]) -> list[Prediction]:
-        """Classify images, in their order. They are read while requests are under way; no images, no request.
+    def classify(self, pictures: Iterable[Picture]) -> list[Prediction]:
+        """Classify pictures, in their order. They are read while requests are under way; none, no request.
 
-        Raises InvalidImage at the first that is not an image.
+        Raises InvalidImage at the first that is not an image, and NoDigit at the first without ink.
         """
-        arrays = self._arrays(images)
-        batches = iter(lambda: list(islice(arrays, BATCH)), [])
-        return [prediction for batch in self._predict(batches) for prediction in batch]
+        return [result.expect() for result in self.stream(pictures, patience=0)]
+
+    def stream(
+        self, pictures: Iterable[Picture], *, processes: int = 1, patience: float = PATIENCE
+    ) -> Iterator[Result]:
+        """Classify any number of pictures in bounded memory: one Result each, in order, also for a bad one.
+
+        More `processes` read slow pictures side by side. A server that has answered and then goes away is waited for,
+        `patience` seconds; nothing is lost or done twice.
+        """
+        flights: deque[Flight] = deque()
+        try:
+            for batch in batches(pictures, processes):
+                flights.append((batch, self._send(batch, patience)))
+                while flights and (len(flights) == IN_FLIGHT or _landed(flights[0])):
+                    yield from _results(flights.popleft())
+            while flights:
+                yield from _results(flights.popleft())
+        finally:
+            for _, call in flights:
+                if call:
+                    call.cancel()
+
+    def read(self, picture: Picture) -> Number:
+        """Read the digits of a number from left to right, in one request. Raises InvalidImage, and NoDigit."""
+        places = find_places(picture)
+        return Number(tuple(places), tuple(self.classify([place.pixels for place in places])))
 
     def benchmark(self, version: int | None = None) -> list[Benchmark]:
         """Fetch the results table that comes with a version, by default the one that this client asks for.
@@ -109,106 +89,45 @@ class Client:
         """
         table: list[Benchmark] = []
         for start in range(0, MOST_ROWS, ROWS):
-            rows = np.arange(start, start + ROWS, dtype=np.int32)
-            response = self._send(contract.BENCHMARK_SIGNATURE, contract.ROW, rows, version).result()
-            with self._readable():
-                found = list(answers.read_benchmark(response, ROWS))
-            table += found
-            if len(found) < ROWS:
+            rows = self._ask(self._peer.rows(start, version))
+            table += rows
+            if len(rows) < ROWS:
                 break
         return table
 
     def status(self) -> list[VersionStatus]:
         """Tell the state of each version of the model that the server knows, the newest first."""
-        request = messages.GetModelStatusRequest(model_spec=self._spec())
-        return answers.read_status(self._call(STATUS, request).result())
+        return self._ask(self._peer.status())
 
     def wait_until_ready(self, timeout: float = 30.0) -> VersionStatus:
         """Wait until a version is AVAILABLE and give it. Raises the last failure after `timeout` seconds."""
-        give_up = time.monotonic() + timeout
+        wait = Wait(self._peer, timeout)
         while True:
-            failure: ServerError = DeadlineExceeded(
-                f"{self.model} at {self.server} is not ready after {timeout:g} s. Look into the server's log",
-                "DEADLINE_EXCEEDED",
-            )
-            try:
-                for version in self.status():
-                    if version.state == "AVAILABLE":
-                        return version
-            except (ServerUnavailable, DeadlineExceeded, ModelNotFound) as error:
-                failure = error
-            if time.monotonic() > give_up:
-                raise failure
-            time.sleep(POLL_SECONDS)
+            with wait.forgiving():
+                if version := available(self.status()):
+                    return version
+            time.sleep(wait.pause())
 
-    def _arrays(self, images: Iterable[Picture]) -> Iterator[Pixels]:
-        """Prepare images. A wrong server shows at the first, not when a batch of photos has been read."""
-        for image in images:
-            array = to_array(image)
-            self._check_contract()
-            yield array
+    def _send(self, batch: Batch, patience: float) -> Call[list[Prediction]] | None:
+        """Send a batch, the first after a look at the contract; threads may look twice, which is harmless."""
+        if not batch.images:
+            return None
+        if not self._checked:
+            self._ask(self._peer.signature())
+            self._checked = True
+        return self._call(self._peer.predict(batch.images), patience)
 
-    def _predict(self, batches: Iterable[list[Array]]) -> Iterator[list[Prediction]]:
-        """Keep a few requests under way and give their answers in order."""
-        calls: deque[tuple[Call, int]] = deque()
-        try:
-            for batch in batches:
-                if len(calls) == IN_FLIGHT:
-                    yield self._receive(*calls.popleft())
-                images = np.stack(batch)
-                calls.append((self._send(contract.SERVING_SIGNATURE, contract.IMAGES, images), len(batch)))
-            while calls:
-                yield self._receive(*calls.popleft())
-        finally:
-            for call, _ in calls:
-                call.cancel()
+    def _ask(self, question: Question[Answer]) -> Answer:
+        return self._call(question).result()
 
-    def _receive(self, call: Call, count: int) -> list[Prediction]:
-        response = call.result()
-        with self._readable():
-            return answers.read_predictions(response, count)
-
-    def _check_contract(self) -> None:
-        """Look once whether a digit model answers. Threads may do so twice, which is harmless."""
-        if self._checked:
-            return
-        request = messages.GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
-        response = self._call(METADATA, request).result()
-        with self._readable():
-            if differences := answers.contract_differences(response):
-                raise ValueError("; ".join(differences))
-        self._checked = True
-
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn an answer of another form than the contract's into ContractMismatch."""
-        try:
-            yield
-        except (ValueError, DecodeError) as error:
-            raise ContractMismatch(
-                f"{self.model} at {self.server} is not a digit model: {error}. Name another with --model or --server",
-                "FAILED_PRECONDITION",
-            ) from error
-
-    def _send(self, signature: str, name: str, value: Array, version: int | None = None) -> Call:
-        request = messages.PredictRequest(model_spec=self._spec(signature, version), inputs={name: pack_content(value)})
-        return self._call(PREDICT, request)
-
-    def _spec(self, signature: str = "", version: int | None = None) -> messages.ModelSpec:
-        spec = messages.ModelSpec(name=self.model, signature_name=signature)
-        wanted = self.version if version is None else version
-        if wanted is not None:
-            spec.version.value = wanted
-        return spec
-
-    def _call(self, method: str, request: Any) -> Call:
-        return Call(self._channel, method, request, Peer(self.server, self.model, self.timeout))
+    def _call(self, question: Question[Answer], patience: float = 0) -> Call[Answer]:
+        return Call(self._channel, question, self._peer, self._budget(patience))
 
 
-def to_array(image: Picture) -> Pixels:
-    """Give what the network takes, uint8 [28, 28]. Raises InvalidImage."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.shape != (contract.IMAGE_SIZE, contract.IMAGE_SIZE):
-            raise InvalidImage(f"an array of {image.dtype} {list(image.shape)}. Give uint8 [28, 28], 255 = ink")
-        return image
-    return to_mnist(image) if isinstance(image, Image.Image) else read_image(image)
+def _landed(flight: Flight) -> bool:
+    return flight[1] is None or flight[1].done()
+
+
+def _results(flight: Flight) -> Iterator[Result]:
+    batch, call = flight
+    return results(batch, call.result() if call else [])

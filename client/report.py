@@ -1,112 +1,161 @@
-"""What `digits classify` and `digits status` print: tables for people, or one JSON document."""
+"""What the commands print: of files a table and under it the accuracies of all models, JSON Lines, or CSV."""
 
+import csv
 import json
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import sys
 from typing import Any
 
-from client.answers import Benchmark, Prediction
-from client.console import note, plain
-from client.errors import ContractMismatch, InvalidImage
-from client.image import Pixels, read_image
-from client.remote import Client
+from client.answers import Benchmark, Prediction, VersionStatus
+from client.console import plain
+from client.errors import NoDigit
+from client.number import Number
+from client.patience import available
+from client.results import Result
 
+NO_DIGIT = "no digit found"
+"""The note of an image without ink."""
+CHUNK = 256
+"""Rows that are printed together, so that a million files need no more memory than these."""
 PIPED_WIDTH = 10_000
 """Columns when stdout is no terminal: whoever reads the pipe gets file names whole."""
 
 
-@dataclass(frozen=True)
 class Report:
-    """The answers to one command; `failed` tells what is wrong with a file."""
+    """Takes the results of a run one by one. The base of all of them."""
 
-    answers: list[tuple[Path, Prediction]]
-    failed: list[tuple[Path, str]]
-    benchmark: list[Benchmark]
+    has_benchmark = True
+    """Whether the results table of the version that answered is part of it."""
 
+    def wants(self, file: str) -> bool:
+        """Tell whether a file is to be classified at all."""
+        return True
 
-def make_report(client: Client, arguments: Iterable[Path]) -> Report:
-    """Classify the files that are images, note the others, and fetch the table of the version that answered."""
-    readable: list[Path] = []
-    failed: list[tuple[Path, str]] = []
+    def add(self, file: str, result: Result) -> None:
+        """Take the next file's result."""
 
-    def images() -> Iterator[Pixels]:
-        for path in find_files(arguments):
-            try:
-                image = read_image(path)
-            except InvalidImage as error:
-                note(f"error: {error}")
-                failed.append((path, str(error)))
-            else:
-                readable.append(path)
-                yield image
+    def flush(self) -> None:
+        """Print what is held back; a run that breaks off does it too."""
 
-    predictions = client.classify(images())
-    benchmark = fetch_benchmark(client, predictions[-1].model_version) if predictions else []
-    return Report(list(zip(readable, predictions, strict=True)), failed, benchmark)
+    def add_benchmark(self, answered: Prediction, rows: list[Benchmark]) -> None:
+        """Take the results table, after the last file; `answered` is the last prediction."""
 
 
-def find_files(arguments: Iterable[Path]) -> Iterator[Path]:
-    """Give files as they are, and of a folder its images in natural order (2 before 10).
-
-    A folder without any is given itself, so that it is refused like a file that is no image.
-    """
-    for path in arguments:
-        yield from sorted(find_images(path), key=natural) or [path]
-
-
-def find_images(folder: Path) -> Iterator[Path]:
-    """Give the files in a folder and its folders that end like an image; hidden ones are left out."""
-    if folder.is_dir():
-        from PIL import Image
-
-        endings = Image.registered_extensions()
-        for path in folder.rglob("*"):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if path.suffix.lower() in endings and not hidden and path.is_file():
-                yield path
+def record(file: str, result: Result) -> dict[str, Any]:
+    """Give a result as a JSON object: with a digit, with digit null where there is no ink, or with an error."""
+    if result.prediction:
+        return {"file": file, **vars(result.prediction)}
+    if isinstance(result.error, NoDigit):
+        return {"file": file, "digit": None, "notes": [NO_DIGIT]}
+    return {"file": file, "error": str(result.error)}
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key under which 2.png comes before 10.png."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+class JsonLines(Report):
+    """Prints one JSON object a file, and as the last line one without "file", which holds the results table."""
+
+    def add(self, file: str, result: Result) -> None:
+        """Print a result."""
+        sys.stdout.write(json.dumps(record(file, result)) + "\n")
+
+    def add_benchmark(self, answered: Prediction, rows: list[Benchmark]) -> None:
+        """Print the last line."""
+        served = {"model": answered.model, "model_version": answered.model_version}
+        print(json.dumps({"benchmark": [vars(row) for row in rows], **served}))
 
 
-def fetch_benchmark(client: Client, version: int) -> list[Benchmark]:
-    """Fetch the results table of a version. A model exported without one is worth a note, not a failure."""
-    try:
-        return client.benchmark(version)
-    except ContractMismatch:
-        note(f"note: {client.model} at {client.server} was exported without its results table")
-        return []
+class Csv(Report):
+    """Prints a line a file, with the ten probabilities in columns of their own. There is no results table."""
+
+    has_benchmark = False  # CSV has one kind of row
+    COLUMNS = "file", "digit", "probability", "runner_up", "runner_up_probability", "model", "model_version"
+    DIGITS = tuple(f"p{digit}" for digit in range(10))
+
+    def __init__(self) -> None:
+        sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]  # names are bytes
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._writer.writerow((*self.COLUMNS, *self.DIGITS, "notes", "error"))
+
+    def add(self, file: str, result: Result) -> None:
+        """Print a result; what a file has not is left empty."""
+        known = record(file, result)
+        probabilities = known.get("probabilities", [""] * len(self.DIGITS))
+        row = [known.get(name, "") for name in self.COLUMNS]
+        self._writer.writerow([*row, *probabilities, "; ".join(known.get("notes", ())), known.get("error", "")])
 
 
-def print_json(report: Report) -> None:
-    """Print one JSON document on stdout, as the command's help describes it."""
-    document = {
-        "images": [{"file": str(path), **asdict(answer)} for path, answer in report.answers],
-        "failed": [{"file": str(path), "error": error} for path, error in report.failed],
-        "benchmark": [asdict(row) for row in report.benchmark],
-    }
-    print(json.dumps(document, indent=1))
+class Table(Report):
+    """Prints a table for a person, in parts so that it never waits for the last file."""
+
+    def __init__(self) -> None:
+        self._console = _console()
+        self._rows: list[tuple[str, ...]] = []
+        self._widths: list[int] | None = None
+
+    def add(self, file: str, result: Result) -> None:
+        """Take a result. What is no image is told on stderr, not here."""
+        one = result.prediction
+        if one:
+            self._rows.append((file, *_cells(one), "; ".join(one.notes)))
+        elif isinstance(result.error, NoDigit):
+            self._rows.append((file, "-", "", "", NO_DIGIT))
+        if len(self._rows) == CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Print the rows at hand; later parts keep the widths of the first, or grow."""
+        if not self._rows:
+            return
+        table = _table("file", "digit", "probability", "runner-up", "", header=self._widths is None)
+        for row in self._rows:
+            table.add_row(*map(_text, row))
+        widest = [max(map(len, column)) for column in zip(*self._rows, strict=True)]
+        self._widths = [max(pair) for pair in zip(widest, self._widths or widest, strict=True)]
+        for column, width in zip(table.columns, self._widths, strict=True):
+            column.min_width = max(width, len(str(column.header)))
+        self._console.print(table)
+        self._rows.clear()
+
+    def add_benchmark(self, answered: Prediction, rows: list[Benchmark]) -> None:
+        """Print how good each model is."""
+        if rows:
+            where = f"{answered.model} version {answered.model_version}"
+            self._console.print(f"\nAccuracy on MNIST's last 5,000 test images ({where}):\n")
+            self._console.print(_accuracies(rows))
 
 
-def print_status(client: Client, *, as_json: bool) -> bool:
-    """Print the versions of the client's model on stdout; tells whether one is available."""
-    versions = client.status()
-    served = next((one.version for one in versions if one.state == "AVAILABLE"), None)
-    ready = served is not None
+def print_number(file: str, number: Number, as_json: bool) -> None:
+    """Print a number, and below it its digits; or both as one JSON object."""
+    notes = [] if number.predictions else [NO_DIGIT]
     if as_json:
-        told = {"server": client.server, "model": client.model, "ready": ready}
-        print(json.dumps({**told, "versions": [asdict(one) for one in versions]}, indent=1))
-        return ready
-    table = _table("model", "version", "state", "")
-    for one in versions:
-        note = "served" if one.version == served else " ".join(one.error.split())
-        table.add_row(*map(_text, (client.model, str(one.version), one.state, note)))
-    _console().print(table)
-    return ready
+        fields = {"number": str(number), "probability": number.probability, "digits": number.digits(), "notes": notes}
+        print(json.dumps({"file": file, **fields}))
+        return
+    print(str(number) or NO_DIGIT)
+    if number.predictions:
+        table = _table("digit", "probability", "runner-up", "box", "")
+        for place, one in zip(number.places, number.predictions, strict=True):
+            box = " ".join(map(str, place.box))
+            table.add_row(*map(_text, (*_cells(one), box, "; ".join(place.notes))))
+        print()
+        _console().print(table)
+
+
+def print_status(server: str, model: str, versions: list[VersionStatus], as_json: bool) -> bool:
+    """Print the versions of a model, as a table or a JSON document; tells whether one is available."""
+    served = available(versions)
+    if as_json:
+        told = {"server": server, "model": model, "ready": served is not None}
+        print(json.dumps({**told, "versions": [vars(one) for one in versions]}, indent=1))
+    else:
+        table = _table("model", "version", "state", "")
+        for one in versions:
+            note = "served" if one == served else " ".join(one.error.split())
+            table.add_row(*map(_text, (model, str(one.version), one.state, note)))
+        _console().print(table)
+    return served is not None
+
+
+def _cells(one: Prediction) -> tuple[str, str, str]:
+    return str(one.digit), f"{one.probability:.1%}", f"{one.runner_up} ({one.runner_up_probability:.1%})"
 
 
 def _console() -> Any:
@@ -114,27 +163,6 @@ def _console() -> Any:
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
-
-
-def print_tables(report: Report) -> None:
-    """Print the answers on stdout, and under them how good each model is."""
-    console = _console()
-    if report.answers:
-        console.print(_answers(report.answers))
-    if report.benchmark:
-        served = report.answers[-1][1]
-        console.print(
-            f"\nAccuracy on MNIST's last 5,000 test images ({served.model} version {served.model_version}):\n"
-        )
-        console.print(_accuracies(report.benchmark))
-
-
-def _answers(answers: list[tuple[Path, Prediction]]) -> Any:
-    table = _table("file", "digit", "probability", "runner-up")
-    for path, one in answers:
-        runner_up = f"{one.runner_up} ({one.runner_up_probability:.1%})"
-        table.add_row(_text(str(path)), str(one.digit), f"{one.probability:.1%}", runner_up)
-    return table
 
 
 def _accuracies(rows: list[Benchmark]) -> Any:
@@ -145,10 +173,10 @@ def _accuracies(rows: list[Benchmark]) -> Any:
     return table
 
 
-def _table(*columns: str) -> Any:
+def _table(*columns: str, header: bool = True) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=header)
     for name in columns:
         table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     return table

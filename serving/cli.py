@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from serving.releases import Release
     from serving.tls import Certificates
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 
 
-@app.command(rich_help_panel="Serving")
+@app.command()
 def serve(
     models: Annotated[
         Path, typer.Option("--models", envvar=["DIGITS_MODELS", "MODEL_BASE_PATH"], help="Model root.")
@@ -59,7 +59,7 @@ def serve(
     log_level: Annotated[Level, typer.Option(help="debug: a line for each request.")] = Level.INFO,
     log_format: Annotated[Format, typer.Option(help="json: an object a line, for machines.")] = Format.TEXT,
 ) -> None:
-    """Serve the models behind TensorFlow Serving's APIs, following what is published, until SIGTERM or Ctrl-C.
+    """Serve the models behind TensorFlow Serving's APIs. Follows what is published, until SIGTERM or Ctrl-C.
 
     Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --config models.config
     """
@@ -112,13 +112,13 @@ def _certificates(cert: Path | None, key: Path | None, client_ca: Path | None, l
     return None
 
 
-@app.command("versions", rich_help_panel="Serving")
+@app.command("versions")
 def list_versions(
     model: Annotated[str, typer.Argument(help="digits, or a letter.")] = MODEL,
     models: Models = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array, the newest version first.")] = False,
 ) -> None:
-    """Show the versions of a model, the newest first, and which one is served.
+    """Show a model's versions, the newest first, and which is served.
 
     Examples: digits versions | digits versions D | digits versions --json
     """
@@ -144,12 +144,12 @@ def _print_table(releases: "list[Release]") -> None:
     Console(soft_wrap=True).print(table)
 
 
-@app.command(rich_help_panel="Serving")
+@app.command()
 def promote(
     wanted: Annotated[str, typer.Argument(metavar="MODEL[/VERSION]", help="What to serve, such as D or D/3.")],
     models: Models = Path("models"),
 ) -> None:
-    """Serve another trained model: a copy of it becomes the next version of digits.
+    """Serve another trained model: a copy becomes digits' next version.
 
     Examples: digits promote D | digits promote D/3
     """
@@ -158,12 +158,12 @@ def promote(
     _announce(*releases.promote(models, wanted), models)
 
 
-@app.command(rich_help_panel="Serving")
+@app.command()
 def rollback(
     to: Annotated[int | None, typer.Option(metavar="VERSION", help="Which; default the one before.")] = None,
     models: Models = Path("models"),
 ) -> None:
-    """Serve the version before: a copy of it becomes the next version of digits. Numbers only grow.
+    """Serve the version before: a copy becomes digits' next version. Numbers only grow.
 
     Examples: digits rollback | digits rollback --to 3
     """

@@ -1,5 +1,7 @@
-"""Real things that the tests share: MNIST, a limited training with its exports, and a running embedded server."""
+"""Real things that the tests share: MNIST, a limited training with its exports, running servers, certificates."""
 
+import datetime
+import ipaddress
 import os
 import re
 import shutil
@@ -13,6 +15,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from google.protobuf.wrappers_pb2 import Int64Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -253,3 +259,49 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait_until
+
+
+class Authority:
+    """A CA in a folder: `ca.pem`, and what it signs as `<name>.pem` and `<name>.key`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder, self.ca = folder, folder / "ca.pem"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
+        constraints = x509.BasicConstraints(ca=True, path_length=0)
+        self.ca.write_bytes(self._sign(self._name, self._key, constraints))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Give a new certificate and its key, for 127.0.0.1."""
+        cert, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        key = ec.generate_private_key(ec.SECP256R1())
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        cert.write_bytes(self._sign(subject, key, address))
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        key_file.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+        return cert, key_file
+
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder(
+            issuer_name=self._name,
+            subject_name=subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - datetime.timedelta(hours=1),
+            not_valid_after=now + datetime.timedelta(hours=1),
+        )
+        signed = builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ours")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "other")

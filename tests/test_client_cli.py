@@ -1,9 +1,11 @@
 """`digits classify` as a person or a program runs it: what it prints, where, and how it ends."""
 
+import csv
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from client import read_image
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, mnist_test):
-    """A folder with 2.png, 10.png, deeper/4.jpg, things that are no images, and hidden ones."""
+    """A folder with 2.png, 10.png, deeper/4.jpg, things that are no images, blank paper, and hidden ones."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deeper").mkdir()
     (folder / ".hidden").mkdir()
@@ -23,6 +27,7 @@ def pictures(tmp_path_factory, mnist_test):
         image = Image.fromarray(255 - images[np.flatnonzero(labels == label)[1]])
         image.resize((200, 200), Image.Resampling.BICUBIC).save(folder / name)
     (folder / "notes.txt").write_text("seven")
+    Image.new("L", (50, 50), 255).save(folder / "blank.png")
     (folder / "broken.png").write_bytes((folder / "2.png").read_bytes()[:300])
     return folder
 
@@ -48,31 +53,88 @@ def test_a_person_gets_a_table_and_under_it_how_good_each_model_is(digits, serve
 def test_a_folder_is_read_in_natural_order_and_one_bad_file_does_not_stop_the_rest(digits, served, pictures):
     finished = digits("classify", ".", "notes.txt", "--server", served, cwd=pictures)
     assert finished.returncode == 1
-    assert [line[:2] for line in rows(finished.stdout)[1:4]] == [["2.png", "2"], ["10.png", "0"], ["deeper/4.jpg", "4"]]
-    broken, notes = finished.stderr.splitlines()
+    names = [line[:2] for line in rows(finished.stdout)[1:5]]
+    assert names == [["2.png", "2"], ["10.png", "0"], ["blank.png", "-"], ["deeper/4.jpg", "4"]]
+    broken, notes, counts = finished.stderr.splitlines()
+    assert counts == "6 files: 3 classified, 1 without a digit, 2 failed"
     assert re.fullmatch(r"error: broken\.png: a damaged image \(.+\)", broken)
     assert notes == "error: notes.txt: not an image that Pillow can read"
 
 
-def test_a_program_gets_one_json_document(digits, served, pictures):
-    finished = digits("classify", "2.png", "notes.txt", "--server", served, "--json", cwd=pictures)
+def lines(finished):
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+def test_a_program_gets_a_json_line_for_each_file_and_at_last_the_results_table(digits, served, pictures):
+    finished = digits("classify", "2.png", "notes.txt", "blank.png", "--server", served, "--json", cwd=pictures)
     assert finished.returncode == 1
-    document = json.loads(finished.stdout)
-    assert list(document) == ["images", "failed", "benchmark"]
-    [image] = document["images"]
+    image, failed, blank, table = lines(finished)
     assert image["probability"] == max(image["probabilities"]) == image["probabilities"][2]
     assert image["runner_up_probability"] == sorted(image["probabilities"])[-2]
     del image["probability"], image["probabilities"], image["runner_up"], image["runner_up_probability"]
-    assert image == {"file": "2.png", "digit": 2, "model": "digits", "model_version": 1}
-    assert document["failed"] == [{"file": "notes.txt", "error": "notes.txt: not an image that Pillow can read"}]
-    assert [list(row) for row in document["benchmark"]] == [["model", "description", "loss", "accuracy", "served"]] * 2
-    assert finished.stderr == "error: notes.txt: not an image that Pillow can read\n"
+    assert image == {"file": "2.png", "digit": 2, "model": "digits", "model_version": 1, "notes": []}
+    assert failed == {"file": "notes.txt", "error": "notes.txt: not an image that Pillow can read"}
+    assert blank == {"file": "blank.png", "digit": None, "notes": ["no digit found"]}
+    assert list(table) == ["benchmark", "model", "model_version"]
+    assert [list(row) for row in table["benchmark"]] == [["model", "description", "loss", "accuracy", "served"]] * 2
+    assert finished.stderr.splitlines() == [
+        "error: notes.txt: not an image that Pillow can read",
+        "3 files: 1 classified, 1 without a digit, 1 failed",
+    ]
 
 
-def test_the_help_names_every_key_of_the_json_document(digits, served, pictures):
-    document = json.loads(digits("classify", "2.png", "--server", served, "--json", cwd=pictures).stdout)
+def test_blank_paper_is_an_answer_and_no_failure(digits, served, pictures):
+    finished = digits("classify", "blank.png", "2.png", "--server", served, cwd=pictures)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [" ".join(line) for line in rows(finished.stdout)[1:3]] == ["blank.png - no digit found", "2.png 2"]
+
+
+def test_several_digits_and_an_animation_are_noted(digits, served, pictures, tmp_path):
+    one = Image.open(pictures / "2.png").convert("L")
+    both = Image.new("L", (420, 200), 255)
+    both.paste(one, (0, 0))
+    both.paste(one, (220, 0))
+    both.save(tmp_path / "both.png")
+    one.save(tmp_path / "film.gif", save_all=True, append_images=[both.resize(one.size)])
+    finished = digits("classify", "both.png", "film.gif", "--server", served, "--json", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert [result["notes"] for result in lines(finished)[:2]] == [["several digits?"], ["first of 2 frames"]]
+    assert lines(finished)[1]["digit"] == 2
+    table = digits("classify", "both.png", "film.gif", "--server", served, cwd=tmp_path).stdout.splitlines()
+    assert [line.rstrip().rpartition("   ")[2] for line in table[1:3]] == ["several digits?", "first of 2 frames"]
+
+
+def test_what_the_network_sees_is_written_beside_each_image(digits, served, pictures, tmp_path):
+    arguments = ["2.png", "deeper/4.jpg", "blank.png", "notes.txt", "--server", served]
+    finished = digits("classify", *arguments, "--show", tmp_path / "seen", cwd=pictures)
+    assert finished.returncode == 1
+    names = sorted(path.name for path in (tmp_path / "seen").iterdir())
+    assert names == ["2.png.png", "blank.png.png", "deeper_4.jpg.png"]
+    shown = np.asarray(Image.open(tmp_path / "seen/2.png.png").convert("L"))
+    assert shown.shape == (280, 570)
+    np.testing.assert_array_equal(shown[5::10, 295::10], read_image(pictures / "2.png"))
+
+
+def test_csv_has_the_same_fields_in_columns(digits, served, pictures):
+    arguments = ["2.png", "notes.txt", "blank.png", "--server", served]
+    [image, *_] = lines(digits("classify", *arguments, "--json", cwd=pictures))
+    finished = digits("classify", *arguments, "--csv", cwd=pictures)
+    assert finished.returncode == 1
+    first, failed, blank = csv.DictReader(finished.stdout.splitlines())
+    for name in ("file", "digit", "probability", "runner_up", "runner_up_probability", "model", "model_version"):
+        assert first[name] == str(image[name])
+    assert [first[f"p{digit}"] for digit in range(10)] == [str(number) for number in image["probabilities"]]
+    assert {name: text for name, text in failed.items() if text} == {
+        "file": "notes.txt",
+        "error": "notes.txt: not an image that Pillow can read",
+    }
+    assert {name: text for name, text in blank.items() if text} == {"file": "blank.png", "notes": "no digit found"}
+
+
+def test_the_help_names_every_key_of_the_json_lines(digits, served, pictures):
+    image, table = lines(digits("classify", "2.png", "--server", served, "--json", cwd=pictures))
     text = digits("classify", "--help").stdout
-    for key in [*document, *document["images"][0], *document["benchmark"][0]]:
+    for key in [*image, *table, *table["benchmark"][0]]:
         assert f'"{key}"' in text
 
 
@@ -102,6 +164,7 @@ def test_only_bad_files_need_no_server_and_print_no_table(digits, pictures, tmp_
         "error: notes.txt: not an image that Pillow can read\n"
         "error: no.png: No such file or directory\n"
         f"error: {tmp_path}: a folder without images\n"
+        "3 files: 0 classified, 3 failed\n"
     )
 
 
@@ -111,11 +174,6 @@ FAILURES = {
         3,
         "no server answers at 127.0.0.1:1 (Connection refused). Start one with: digits serve, or give the right "
         "address as --server HOST:PORT",
-    ),
-    "no time": (
-        ["--timeout", "0.00001"],
-        3,
-        "no answer from SERVER within 1e-05 s. See whether the server is busy, or allow more with --timeout",
     ),
     "no model": (
         ["--model", "Z"],
@@ -183,6 +241,15 @@ def test_a_reader_that_leaves_ends_the_command_quietly(command, served, pictures
     ) as classify:
         classify.stdout.close()
         assert "Traceback" not in classify.stderr.read()
+
+
+def test_a_server_that_does_not_answer_in_time_is_exit_code_3(digits, pictures):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes a connection and never speaks
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        finished = digits("classify", "2.png", "--server", address, "--timeout", "0.3", cwd=pictures)
+    assert (finished.returncode, finished.stdout) == (3, "")
+    message = f"no answer from {address} within 0.3 s. See whether the server is busy, or allow more with --timeout"
+    assert finished.stderr == f"error: {message}\n"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(command, tmp_path):

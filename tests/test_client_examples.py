@@ -1,13 +1,16 @@
-"""The examples in other languages, run as they are against the real server: curl over REST, Node over gRPC."""
+"""The examples, run as they are against the real server: Python, Node over gRPC, curl over REST."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from client import Client
 
@@ -39,6 +42,23 @@ def predict_mjs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return example
+
+
+@pytest.mark.parametrize("example", ["classify.py", "classify_async.py"])
+def test_the_python_examples_classify_files(example, served, mnist_test, tmp_path) -> None:
+    Image.fromarray(mnist_test[0][0]).save(tmp_path / "seven.png")
+    Image.new("L", (50, 50), 255).save(tmp_path / "blank.png")
+    finished = subprocess.run(
+        [sys.executable, CLIENT / "examples" / example, "seven.png", "blank.png"],
+        cwd=tmp_path,
+        env=os.environ | {"DIGITS_SERVER": served},
+        capture_output=True,
+        text=True,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    first, second = finished.stdout.splitlines()
+    assert first.startswith("seven.png: 7")
+    assert second.startswith("blank.png: ")
 
 
 def test_node_with_only_our_proto_files_gets_the_same_answer(predict_mjs: Path, served: str, expected) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from client import InvalidImage, contract, read_image, to_mnist
+from benchmarks import renderings
+from client import InvalidImage, NoDigit, contract, read_image, to_mnist
 from client.image import MAX_PIXELS
 from client.regions import find_regions, paint
 
@@ -135,13 +136,39 @@ def test_the_network_reads_every_form_like_mnist(form, images, labels, read):
     assert np.mean(read(prepared) == labels) >= np.mean(read(images) == labels) - 0.04
 
 
+@pytest.mark.parametrize("form", renderings.FORMS)
+def test_the_forms_that_are_measured_are_read_too(form, images, labels, read):
+    files = renderings.render(form, images[:40])
+    prepared, _ = renderings.read(files)
+    assert np.mean(read(prepared) == labels[:40]) >= np.mean(read(images[:40]) == labels[:40]) - 0.05
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_photo_of_blank_paper_has_no_digit_for_all_its_shadow_and_noise(seed):
+    paper = Image.new("RGB", (480, 400), (235, 228, 214))
+    with pytest.raises(NoDigit, match="^blank, there is no ink on the paper$"):
+        to_mnist(renderings.exposed(paper, np.random.default_rng(seed)))
+
+
+def test_strokes_that_look_like_rules_are_kept(read):
+    picture = Image.new("L", (220, 300), 255)
+    pen = ImageDraw.Draw(picture)
+    pen.line((110, 0, 110, 300), fill=0, width=14)  # a 1 from edge to edge
+    pen.line((40, 290, 180, 290), fill=0, width=14)
+    upright = to_mnist(picture)
+    assert upright.any(1).sum() == 20
+    pen.rectangle((0, 0, 220, 300), fill=255)
+    pen.line((0, 150, 220, 150), fill=0, width=10)  # a bar alone: a rule, or a 1 that lies
+    assert to_mnist(picture).max() == 255
+
+
 @pytest.mark.parametrize("polarity", ["ink is 255", "ink is 0"])
 def test_mnist_saved_as_png_comes_through_unchanged(polarity, images, tmp_path):
     unchanged = 0
     for image in images:
         Image.fromarray(image if polarity == "ink is 255" else 255 - image).save(tmp_path / "digit.png")
         unchanged += np.array_equal(read_image(tmp_path / "digit.png"), image)
-    assert unchanged >= 0.97 * COUNT
+    assert unchanged >= 0.99 * COUNT
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -153,7 +180,8 @@ def test_a_photo_that_was_stored_turned_is_turned_back(orientation, images, tmp_
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "photo.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), to_mnist(upright))
+    difference = read_image(tmp_path / "photo.png").astype(float) - to_mnist(upright)
+    assert np.abs(difference).mean() < 3  # not 0, as it is made smaller first; turned wrongly it is 40
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm", "ico"])

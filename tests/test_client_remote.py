@@ -1,8 +1,11 @@
-"""The client in an app, against the real server, and against a small one that answers as it is told."""
+"""The clients in an app, against the real server, and against a small one that answers as it is told."""
 
+import asyncio
+import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,22 +14,56 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import client
-from client import Client, ContractMismatch, InvalidImage, Prediction, contract, errors
+from client import AsyncClient, Client, ContractMismatch, InvalidImage, Prediction, contract, errors
 from client.answers import INPUTS, OUTPUTS
-from client.calls import METADATA, PREDICT, STATUS
 from client.proto import serving_pb2 as messages
 from client.proto.tensor_pb2 import DataType, TensorInfo
+from client.questions import METADATA, PREDICT, STATUS
 from client.tensors import pack_content, pack_values, unpack
 
 ONE = np.zeros((28, 28), np.uint8)
 
 
+class Awaited:
+    """AsyncClient with the awaiting done here, so that every fact about Client is tested of both."""
+
+    def __init__(self, *arguments, **options):
+        async def make():
+            return AsyncClient(*arguments, **options)
+
+        self._loop = asyncio.Runner()
+        self._client = self._loop.run(make())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._loop:
+            self._loop.run(self._client.close())
+
+    def __getattr__(self, name):
+        value = getattr(self._client, name)
+        return (lambda *given, **named: self._loop.run(value(*given, **named))) if callable(value) else value
+
+    def stream(self, *given, **named):
+        async def collect():
+            return [result async for result in self._client.stream(*given, **named)]
+
+        return self._loop.run(collect())
+
+
+@pytest.fixture(params=[Client, Awaited], ids=["Client", "AsyncClient"])
+def opened(request):
+    """The class of client to test."""
+    return request.param
+
+
 @pytest.fixture
-def connected(served):
-    with Client(served, timeout=30) as connected:
+def connected(served, opened):
+    with opened(served, timeout=30) as connected:
         yield connected
 
 
@@ -64,11 +101,11 @@ def test_another_array_is_no_image(connected, array, form):
     assert str(caught.value) == f"an array of {form}. Give uint8 [28, 28], 255 = ink"
 
 
-def test_one_client_serves_many_threads(connected, mnist_test):
+def test_one_client_serves_many_threads(served, mnist_test):
     parts = np.split(mnist_test[0][:2000], 20)
-    with ThreadPoolExecutor(8) as threads:
-        together = [one for part in threads.map(connected.classify, parts) for one in part]
-    alone = connected.classify(mnist_test[0][:2000])
+    with Client(served, timeout=30) as shared, ThreadPoolExecutor(8) as threads:
+        together = [one for part in threads.map(shared.classify, parts) for one in part]
+        alone = shared.classify(mnist_test[0][:2000])
     assert [one.digit for one in together] == [one.digit for one in alone]
 
 
@@ -85,15 +122,15 @@ def test_the_status_names_the_versions(connected):
     assert connected.wait_until_ready(5).version == 1
 
 
-def test_an_architecture_and_a_version_can_be_asked_for(served):
-    with Client(served, model="A", version=1) as one:
+def test_an_architecture_and_a_version_can_be_asked_for(served, opened):
+    with opened(served, model="A", version=1) as one:
         [prediction] = one.classify([ONE])
         assert (prediction.model, prediction.model_version) == ("A", 1)
 
 
 @pytest.mark.parametrize("asked", [{"model": "nobody"}, {"version": 99}])
-def test_a_model_or_version_that_is_not_served_is_model_not_found(served, asked):
-    with Client(served, **asked) as one:
+def test_a_model_or_version_that_is_not_served_is_model_not_found(served, opened, asked):
+    with opened(served, **asked) as one:
         for call in (lambda: one.classify([ONE]), one.benchmark, one.status, lambda: one.wait_until_ready(0.2)):
             with pytest.raises(client.ModelNotFound, match=f"{served} does not serve"):
                 call()
@@ -173,8 +210,8 @@ def told():
 
 
 @pytest.fixture
-def asking(told):
-    with Client(told.address) as one:
+def asking(told, opened):
+    with opened(told.address) as one:
         yield one
 
 
@@ -187,10 +224,10 @@ def test_every_status_has_its_error():
 
 
 @pytest.mark.parametrize("status", FAILURES)
-def test_a_status_is_raised_as_its_error_with_the_address_and_a_next_step(told, status):
+def test_a_status_is_raised_as_its_error_with_the_address_and_a_next_step(told, opened, status):
     told.answers = {METADATA: status, PREDICT: status, STATUS: status}
     kind, _ = errors.STATUSES[status.name]
-    with Client(told.address, timeout=1.5) as one:
+    with opened(told.address, timeout=1.5) as one:
         for call in (lambda: one.classify([ONE]), one.benchmark, one.status):
             with pytest.raises(kind) as caught:
                 call()
@@ -202,8 +239,8 @@ def test_a_status_is_raised_as_its_error_with_the_address_and_a_next_step(told, 
             assert "\n" not in str(caught.value)
 
 
-def test_nobody_at_the_address_is_server_unavailable():
-    with Client("127.0.0.1:1") as one:
+def test_nobody_at_the_address_is_server_unavailable(opened):
+    with opened("127.0.0.1:1") as one:
         for call in (lambda: one.classify([ONE]), lambda: one.wait_until_ready(0.2)):
             with pytest.raises(client.ServerUnavailable, match="^no server answers at 127.0.0.1:1 .Connection refused"):
                 call()
@@ -216,10 +253,10 @@ def test_a_name_that_does_not_resolve_is_server_unavailable():
     assert "no-such-host.invalid:8500" in str(caught.value)
 
 
-def test_no_answer_in_time_is_deadline_exceeded(told):
+def test_no_answer_in_time_is_deadline_exceeded(told, opened):
     release = threading.Event()
     told.answers[PREDICT] = lambda request: release.wait(20) and sevens(request)
-    with Client(told.address, timeout=0.2) as one, pytest.raises(client.DeadlineExceeded, match="within 0.2 s"):
+    with opened(told.address, timeout=0.2) as one, pytest.raises(client.DeadlineExceeded, match="within 0.2 s"):
         one.classify([ONE])
     release.set()
 
@@ -235,6 +272,81 @@ def test_an_unavailable_server_is_tried_again_by_grpc(told, asking):
     left = iter([grpc.StatusCode.UNAVAILABLE] * 2)
     told.answers[PREDICT] = lambda request: next(left, None) or sevens(request)
     assert [one.digit for one in asking.classify([ONE])] == [7]
+
+
+def test_all_tries_together_have_the_time_of_one_request(told, opened):
+    told.answers[PREDICT] = grpc.StatusCode.RESOURCE_EXHAUSTED
+    with opened(told.address, timeout=1) as one:
+        started = time.monotonic()
+        with pytest.raises(client.ServerOverloaded):
+            one.classify([ONE])
+    assert len(told.sent(PREDICT)) > 2
+    assert time.monotonic() - started < 10  # of one try each would be minutes
+
+
+RESTARTING = ["UNAVAILABLE", "CANCELLED", "ABORTED", "NOT_FOUND", "RESOURCE_EXHAUSTED"]
+
+
+@pytest.mark.parametrize("status", RESTARTING)
+def test_a_stream_waits_for_a_server_that_restarts_and_does_nothing_twice(told, asking, status):
+    left = iter([grpc.StatusCode[status]] * 6)
+    told.answers[PREDICT] = lambda request: next(left, None) or sevens(request)
+    results = list(asking.stream(np.zeros((600, 28, 28), np.uint8)))
+    assert [result.prediction.digit for result in results] == [7] * 600
+
+
+def test_a_stream_gives_up_on_a_server_that_stays_away(told, asking):
+    told.answers[PREDICT] = grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(client.ServerUnavailable):
+        list(asking.stream([ONE], patience=0.5))
+
+
+def test_a_stream_gives_each_picture_its_result_and_goes_on_behind_a_bad_one(told, asking, tmp_path):
+    blank, text = tmp_path / "blank.png", tmp_path / "notes.txt"
+    Image.new("L", (60, 60), 255).save(blank)
+    text.write_text("seven")
+    pictures = [ONE, blank, text, b"no image", ONE[0], ONE]
+    results = list(asking.stream(pictures))
+    assert [result.picture is picture for result, picture in zip(results, pictures, strict=True)] == [True] * 6
+    assert [result.prediction is not None for result in results] == [True, False, False, False, False, True]
+    assert [type(result.error) for result in results[1:5]] == [client.NoDigit] + [InvalidImage] * 3
+    assert str(results[3].error) == "not an image that Pillow can read"
+    with pytest.raises(client.NoDigit, match=f"^{blank}: blank"):
+        results[1].expect()
+    assert len(told.sent(PREDICT)) == 1
+
+
+def test_a_stream_reads_no_further_ahead_than_a_few_batches(told):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield ONE
+
+    with Client(told.address) as one:
+        stream = one.stream(endless())
+        for _ in range(1000):
+            next(stream)
+        assert taken <= 1000 + 6 * 256
+        stream.close()
+
+
+def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
+    for number in range(44):
+        sheet = Image.effect_noise((600, 600), 8)
+        ImageDraw.Draw(sheet).line((300, 150, 300, 450), fill=0, width=30)
+        sheet.save(tmp_path / f"{number}.png", compress_level=0)
+    pictures = [tmp_path / f"{number}.png" for number in range(44)] + [tmp_path / "no.png", ONE]
+    results = list(asking.stream(pictures, processes=2))
+    assert [str(result.picture) for result in results] == [str(picture) for picture in pictures]
+    assert [result.error is None for result in results] == [True] * 44 + [False, True]
+
+
+def test_what_the_network_sees_can_be_had_without_a_server(mnist_test):
+    with Client("127.0.0.1:1") as one:
+        np.testing.assert_array_equal(one.preprocess(Image.fromarray(mnist_test[0][0])), mnist_test[0][0])
 
 
 def test_no_images_send_nothing(told, asking):
@@ -359,6 +471,30 @@ def test_a_table_longer_than_one_request_is_fetched_whole(told, asking):
     table = asking.benchmark()
     assert [row.model for row in table] == [str(number) for number in range(40)]
     assert [row.model for row in table if row.served] == ["3"]
+
+
+def test_a_server_without_a_results_table_is_told_and_the_answers_come_all_the_same(told, digits, tmp_path):
+    def as_tensorflow_serving(request):
+        known = request.model_spec.signature_name == "serving_default"
+        return sevens(request) if known else grpc.StatusCode.FAILED_PRECONDITION
+
+    told.answers[PREDICT] = as_tensorflow_serving
+    Image.fromarray(stroke()).save(tmp_path / "one.png")
+    finished = digits("classify", "one.png", "--server", told.address, "--json", cwd=tmp_path)
+    assert finished.returncode == 0
+    assert [json.loads(line) for line in finished.stdout.splitlines()][1] == {
+        "benchmark": [],
+        "model": "digits",
+        "model_version": 5,
+    }
+    assert finished.stderr.startswith("note: the accuracies are not shown: digits at ")
+    assert finished.stderr.count("\n") == 1
+
+
+def stroke():
+    image = np.zeros((60, 60), np.uint8)
+    image[10:50, 28:33] = 255
+    return image
 
 
 def test_waiting_ends_when_a_version_becomes_available(told, asking):

@@ -49,7 +49,7 @@ def test_the_base_install_classifies_and_has_no_tensorflow(install, served, digi
     command = [binaries / "digits", "classify", *sorted(tmp_path.glob("*.png")), "--server", served, "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    answers = json.loads(finished.stdout)["images"]
+    answers = [json.loads(line) for line in finished.stdout.splitlines()[:-1]]
     assert len(answers) == 10
     assert sum(answer["file"].endswith(f"{answer['digit']}.png") for answer in answers) >= 8
     serving = subprocess.run([binaries / "digits", "serve"], capture_output=True, text=True, cwd=tmp_path)

@@ -1,8 +1,6 @@
-"""TLS and mutual TLS on both ports, through our client and others, with certificates made here."""
+"""TLS and mutual TLS on both ports, through our client and others."""
 
-import datetime
 import http.client
-import ipaddress
 import json
 import shutil
 import ssl
@@ -12,12 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from client import Client, ServerUnavailable, Tls
+from client import Client, ServerUnavailable
 from serving.logs import Log
 from serving.tls import Certificates, exposure
 
@@ -25,55 +19,10 @@ BLANK = np.zeros((28, 28), np.uint8)
 TIMEOUT = 30
 
 
-class Authority:
-    """A CA in a folder: `ca.pem`, and what it signs as `<name>.pem` and `<name>.key`."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder, self.ca = folder, folder / "ca.pem"
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
-        constraints = x509.BasicConstraints(ca=True, path_length=0)
-        self.ca.write_bytes(self._sign(self._name, self._key, constraints))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Give a new certificate and its key, for 127.0.0.1."""
-        cert, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        cert.write_bytes(self._sign(subject, key, address))
-        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        key_file.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
-        return cert, key_file
-
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(
-            issuer_name=self._name,
-            subject_name=subject,
-            public_key=key.public_key(),
-            serial_number=x509.random_serial_number(),
-            not_valid_before=now - datetime.timedelta(hours=1),
-            not_valid_after=now + datetime.timedelta(hours=1),
-        )
-        signed = builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM)
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "ours")
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "other")
-
-
 def over_grpc(address: str, ca: Path, *pair: Path) -> int:
     """Classify an image; gives the version that answered."""
-    with Client(address, tls=Tls(ca, *pair), timeout=TIMEOUT) as client:
+    cert, key = pair or (None, None)
+    with Client(address, ca=ca, cert=cert, key=key, timeout=TIMEOUT) as client:
         return client.classify([BLANK])[0].model_version
 
 
@@ -178,15 +127,15 @@ def test_the_commands_of_the_client_speak_tls_too(launch, digits, authority, oth
     cert, key = authority.issue("server")
     server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", other.ca)
     us, our_key = other.issue("client")
-    options = ["--server", server.endpoints["gRPC"], "--tls-ca", authority.ca]
-    finished = digits("status", *options, "--tls-cert", us, "--tls-key", our_key)
+    options = ["--server", server.endpoints["gRPC"], "--ca", authority.ca]
+    finished = digits("status", *options, "--cert", us, "--key", our_key)
     assert (finished.returncode, finished.stderr) == (0, "")
-    finished = digits("status", *options, "--tls-cert", us)
+    finished = digits("status", *options, "--cert", us)
     assert (finished.returncode, finished.stderr) == (
         2,
-        "error: a certificate and its key go together: give both --tls-cert and --tls-key\n",
+        "error: a client certificate needs both: give --cert and --key\n",
     )
-    finished = digits("status", "--tls-ca", "no.pem")
+    finished = digits("status", "--ca", "no.pem")
     assert (finished.returncode, finished.stderr) == (
         2,
         "error: no.pem: No such file or directory. Give a PEM file\n",

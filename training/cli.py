@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from training.pipeline import Outcome
     from training.results import Result
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 class Letter(StrEnum):
@@ -57,7 +57,7 @@ Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="
 Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a folder of IDX files (gzipped or not).")]
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def train(
     letters: Annotated[
         list[Letter] | None,
@@ -81,7 +81,7 @@ def train(
     ] = (Precision.float32),
     resume: Annotated[bool, typer.Option(help="Go on with the same training where it was killed.")] = True,
 ) -> None:
-    """Train models, export each as a checked version, and promote the best by validation.
+    """Train models, export checked versions, and promote the best.
 
     Killed or interrupted, the same command goes on after the last epoch and ends with the same weights.
 
@@ -116,13 +116,13 @@ def train(
     _conclude(pipeline.train(todo, models, parallel, ensemble or 0), models)
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def export(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/D_2026-...")],
     data: Data = None,
     models: Models = Path("models"),
 ) -> None:
-    """Export finished runs again, for example after the disk was full, and promote as train does.
+    """Export finished runs again, and promote as train does.
 
     Example: digits export runs/D_*
     """
@@ -151,13 +151,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def results(
     models: Models = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array with every figure.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
 ) -> None:
-    """Show the exercise's table: each model's latest version, and the published accuracy beside ours.
+    """Show the exercise's table, ours beside the published accuracies.
 
     Examples: digits results | digits results --markdown
     """
@@ -183,7 +183,7 @@ def _print_table(table: Any, rows: "list[Result]") -> None:
     console.print(table.to_table(rows, console.width))
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def report(
     models: Models = Path("models"),
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
@@ -199,13 +199,13 @@ def report(
     note(f"wrote {page} and {len(pictures)} pictures. next: open {page} in a browser")
 
 
-@app.command(rich_help_panel="Training")
+@app.command()
 def samples(
     directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 10,
     data: Data = None,
 ) -> None:
-    """Write MNIST test digits as PNG files in a person's form (dark on white, 200 px), to try things out.
+    """Write MNIST test digits as PNG files, dark on white, to try out.
 
     The file name ends with the digit. Example: digits samples samples
     """

@@ -1,0 +1,109 @@
+"""Where a server is and how it is reached: address, TLS, token, and the settings of the gRPC channel."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from client import contract
+from client.errors import ServerUnavailable, UsageError
+
+SERVICE_CONFIG = """{"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": [{}], "retryPolicy": {
+ "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+ "retryableStatusCodes": ["UNAVAILABLE"]}}]}"""
+OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", SERVICE_CONFIG),
+    ("grpc.primary_user_agent", "mnist-digits"),
+    ("grpc.enable_http_proxy", 0),  # http_proxy in the environment is for the web, not for a model server
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # gRPC's two minutes would outlast a server's restart
+    ("grpc.keepalive_time_ms", 60_000),  # finds a dead peer under a long --timeout
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+DNS = "dns:///"
+
+File = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Security:
+    """How a connection is protected. Files are PEM; a `ca`, or `cert` with `key` (mTLS), implies TLS.
+
+    `token` goes with every call as `authorization: Bearer`, and only over TLS. Raises UsageError for half a setting.
+    """
+
+    tls: bool = False
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise UsageError("a client certificate needs both: give --cert and --key")
+        if self.token and not self.encrypted:
+            raise UsageError("a token would travel in clear text: give --tls or --ca with it")
+
+    def __repr__(self) -> str:
+        return f"Security(encrypted={self.encrypted})"  # never the token
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is used."""
+        return self.tls or self.ca is not None or self.cert is not None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files. Raises UsageError when one is missing."""
+        channel = grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+        if not self.token:
+            return channel
+        return grpc.composite_channel_credentials(channel, grpc.access_token_call_credentials(self.token))
+
+
+def _read(path: File | None) -> bytes | None:
+    try:
+        return None if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. Give a PEM file") from error
+
+
+def named(server: str) -> str:
+    """Complete an address as messages name it: HOST[:PORT], several with commas, or dns:///NAME. Raises UsageError."""
+    if "://" in server.removeprefix(DNS):
+        raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")
+    names = [part.strip() for part in server.removeprefix(DNS).split(",")]
+    if not all(names) or (server.startswith(DNS) and len(names) > 1):
+        raise UsageError(f"server {server or 'empty'}: give HOST:PORT, or several with commas between them")
+    names = [name if ":" in name else f"{name}:{contract.GRPC_PORT}" for name in names]
+    return (DNS if server.startswith(DNS) else "") + ",".join(names)
+
+
+def connect(api: Any, server: str, security: Security) -> Any:
+    """Open a channel of `api`, which is grpc or grpc.aio. Calls go round all addresses that answer.
+
+    Raises UsageError, and ServerUnavailable when none of several names resolves.
+    """
+    target, options = server, OPTIONS
+    if "," in server:
+        first = server.partition(",")[0]
+        target, options = _together(server.split(",")), (*OPTIONS, ("grpc.default_authority", first))
+    if security.encrypted:
+        return api.secure_channel(target, security.credentials(), options)
+    return api.insecure_channel(target, options)
+
+
+def _together(names: list[str]) -> str:
+    """Give several addresses as one target, which gRPC takes as numbers only."""
+    found: list[str] = []
+    for name in names:
+        host, _, port = name.rpartition(":")
+        try:
+            found.append(f"{socket.gethostbyname(host)}:{port}")
+        except OSError:
+            continue  # a replica that is gone must not keep the others from answering
+    if not found:
+        raise ServerUnavailable(f"none of {', '.join(names)} resolves. Give addresses as --server", "UNAVAILABLE")
+    return "ipv4:" + ",".join(found)

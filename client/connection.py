@@ -1,0 +1,50 @@
+"""What Client and AsyncClient have in common: the arguments, the channel, and everything that does not wait."""
+
+from typing import Any, ClassVar
+
+from client import contract
+from client.channel import File, Security, connect, named
+from client.digit import Pixels
+from client.patience import Budget, positive
+from client.prepare import Picture, prepare
+from client.questions import Peer
+
+IN_FLIGHT = 4
+"""Requests of a stream at a time; TensorFlow Serving on one CPU refuses the fifth."""
+
+
+class Connection:
+    """A model at a server, and the channel to it. `_api` is grpc or grpc.aio."""
+
+    _api: ClassVar[Any]
+
+    def __init__(
+        self,
+        server: str = contract.DEFAULT_SERVER,
+        *,
+        timeout: float = 5.0,
+        model: str = contract.MODEL,
+        version: int | None = None,
+        tls: bool = False,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        token: str | None = None,
+        channel: Any = None,
+    ) -> None:
+        self.server, self.timeout, self.model, self.version = named(server), positive(timeout), model, version
+        self._peer = Peer(self.server, model, version)
+        self._owns_channel = channel is None
+        self._channel = channel or connect(self._api, self.server, Security(tls, ca, cert, key, token))
+        self._checked = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.server!r}, model={self.model!r}, version={self.version})"
+
+    @staticmethod
+    def preprocess(picture: Picture) -> Pixels:
+        """Give what the network sees of a picture, uint8 [28, 28]. Raises InvalidImage."""
+        return prepare(picture).pixels
+
+    def _budget(self, patience: float = 0) -> Budget:
+        return Budget(self.timeout, patience)

@@ -1,0 +1,173 @@
+"""From a grey picture to the digit as MNIST has it: uint8 [28, 28], 0 = paper, 255 = ink.
+
+MNIST's own recipe is a 20×20 box with the ratio kept, centred by mass in 28×28 (yann.lecun.org/exdb/mnist). Photos
+and scans need cleaning before it. Each function mends one way in which a person's file differs from MNIST.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from client.contract import IMAGE_SIZE
+from client.errors import NoDigit
+from client.image import Grey, resize
+from client.regions import Mask
+from client.rules import erase_rules
+from client.strokes import digit_mask
+
+Pixels = NDArray[np.uint8]
+"""[28, 28], 0 = paper, 255 = ink."""
+
+SMALLEST_WORKING_SIZE = 112
+BOX = 20
+"""Pixels of the longer side of a digit in MNIST."""
+STROKE = 2.0
+"""Pixels of a pen's stroke in that box."""
+SEVERAL = "several digits?"
+"""The note of a picture that may show more than one."""
+FAINTEST = 0.03
+"""Contrast under which an image is blank, of 1."""
+CLEAREST = 7.0
+"""Ink stands out from the grain of the paper this much: on blank paper 3 to 6.8 times, a pale pencil from 7.4."""
+BLANK = "blank, there is no ink on the paper"
+PALEST = 0.3
+"""Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the network is given for a picture, and what a person should know about it."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def find_digit(grey: Grey) -> Prepared:
+    """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
+    ink = to_ink(grey)
+    level = threshold(ink)
+    mask, several = digit_mask(ink > level)
+    cleared = erase_rules(ink, level, mask)
+    if cleared is not None:
+        ink = cleared
+        mask, several = digit_mask(ink > level)
+    return Prepared(normal(ink, mask), (SEVERAL,) if several else ())
+
+
+def to_ink(grey: Grey) -> Grey:
+    """Give how dark the ink is, 0 = paper, 1 = darkest. Raises NoDigit when there is none."""
+    return even_out(enlarge(dark_on_light(grey)))
+
+
+def normal(ink: Grey, mask: Mask) -> Pixels:
+    """Bring the ink under a mask into MNIST's form."""
+    return centre(fit(thicken(crop(ink, mask))))
+
+
+def dark_on_light(grey: Grey) -> Grey:
+    """Mends polarity: what differs most from the border is ink, and it is made dark. Refuses blank images."""
+    border = float(np.percentile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 50))
+    darkest, lightest = np.percentile(grey, (0.1, 99.9))
+    if max(border - darkest, lightest - border) < FAINTEST:
+        raise NoDigit(BLANK)
+    return grey if border - darkest >= lightest - border else np.float32(1) - grey
+
+
+def as_mnist(pixels: Pixels) -> Pixels | None:
+    """Give pixels that already have MNIST's form, so that nothing is lost by resampling them; else None."""
+    if pixels.shape != (IMAGE_SIZE, IMAGE_SIZE):
+        return None
+    corners = set(pixels[:: IMAGE_SIZE - 1, :: IMAGE_SIZE - 1].ravel().tolist())  # a digit may touch the border
+    ink = ~pixels if corners == {255} else pixels
+    sums = ink.sum(1, dtype=np.int64), ink.sum(0, dtype=np.int64)
+    if corners not in ({0}, {255}) or not sums[0].any():
+        return None
+    spans = (np.flatnonzero(line) for line in sums)
+    if max(int(span[-1] - span[0]) for span in spans) + 1 != BOX:
+        return None
+    return ink if all(abs(_centre(line) - IMAGE_SIZE / 2) <= 1 for line in sums) else None
+
+
+def _centre(line: NDArray[Any]) -> float:
+    """Give the centre of mass of a line; that of its first pixel is 0.5."""
+    return float(line @ np.arange(len(line)) / line.sum()) + 0.5
+
+
+def enlarge(grey: Grey) -> Grey:
+    """Mends tiny images: cleaning needs strokes of a few pixels."""
+    scale = SMALLEST_WORKING_SIZE / max(grey.shape)
+    if scale <= 1:
+        return grey
+    return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+def even_out(grey: Grey) -> Grey:
+    """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest.
+
+    Raises NoDigit when the darkest is no more than noise and shadow.
+    """
+    image = Image.fromarray(np.round(255 * grey).astype(np.uint8))
+    small = resize(image, 1 / 8, Image.Resampling.BOX)
+    paper = small.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.GaussianBlur(3))
+    level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
+    ink: Grey = 1 - grey / level.clip(0.05)
+    low, usual, darkest = map(float, np.percentile(ink, (5, 30, 99.9)))
+    if darkest - usual < CLEAREST * max(usual - low, 0.002):
+        raise NoDigit(BLANK)
+    return (ink / darkest).clip(0, 1)
+
+
+def otsu(ink: Grey) -> float:
+    """Give the threshold that best separates ink from paper (Otsu 1979)."""
+    counts = np.bincount((255 * ink).astype(np.uint8).ravel(), minlength=256)
+    middles = (np.arange(256) + 0.5) / 256
+    weight, moment = counts.cumsum(), (counts * middles).cumsum()
+    rest = weight[-1] - weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = weight * rest * (moment / weight - (moment[-1] - moment) / rest) ** 2
+    return float(middles[np.nanargmax(between)])
+
+
+def threshold(ink: Grey) -> float:
+    """Give the darkness from which a pixel is ink."""
+    return max(PALEST, 0.8 * otsu(ink))
+
+
+def crop(ink: Grey, mask: Mask) -> Grey:
+    """Mends the distance: cuts out the digit with its soft edges, and nothing else."""
+    soft = np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.where(soft, ink, 0)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def thicken(ink: Grey) -> Grey:
+    """Mends thin pens: a stroke under STROKE pixels in the box is widened, as making the digit smaller pales it."""
+    mask = np.pad(ink > 0.5, 1)
+    edges = np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1))
+    stroke = 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
+    wanted = STROKE * max(ink.shape) / BOX
+    radius = round((wanted - stroke) / 2)
+    if radius < 1:
+        return ink
+    image = Image.fromarray(np.pad(np.round(255 * ink).astype(np.uint8), radius))
+    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * radius + 1)), np.float32) / np.float32(255)
+
+
+def fit(ink: Grey) -> Grey:
+    """Mends size: the longer side becomes BOX pixels with the ratio kept, and the pen full black again."""
+    scale = BOX / max(ink.shape)
+    small = np.asarray(resize(Image.fromarray(ink), scale, Image.Resampling.BOX))
+    return (small / max(float(np.percentile(small[small > 0.1], 90)), 0.1)).clip(0, 1)
+
+
+def centre(ink: Grey) -> Pixels:
+    """Mends position: the centre of mass comes to the middle of 28×28, as near as the digit's box can follow."""
+    canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    at = [
+        min(max(round(IMAGE_SIZE / 2 - _centre(line)), 0), IMAGE_SIZE - len(line)) for line in (ink.sum(1), ink.sum(0))
+    ]
+    canvas[at[0] : at[0] + ink.shape[0], at[1] : at[1] + ink.shape[1]] = np.round(255 * ink)
+    return canvas

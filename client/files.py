@@ -1,0 +1,79 @@
+"""Which files are meant: names, folders, patterns, and lists of names, one after the other in natural order."""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from io import BufferedReader
+from pathlib import Path
+
+STDIN = "-"
+BLOCK = 1 << 16
+
+
+def find_files(arguments: Iterable[str]) -> Iterator[str]:
+    """Give files as they are, of a folder its images, and of a pattern what it matches; "-" is left as it is.
+
+    A folder without images, and a pattern without a match, is given itself, so that it is refused like a bad file.
+    """
+    for argument in arguments:
+        given = argument == STDIN or Path(argument).exists()
+        matches = [] if given else glob.glob(argument, recursive=True)  # noqa: PTH207 (Path knows no absolute ones)
+        for path in sorted(matches, key=natural) or [argument]:
+            yield from expand(path)
+
+
+def expand(path: str) -> Iterator[str]:
+    """Give a file as it is, and of a folder its images; a folder without any is given itself."""
+    if path == STDIN or not Path(path).is_dir():
+        yield path
+        return
+    images = find_images(path)
+    yield next(images, path)
+    yield from images
+
+
+def find_images(folder: str) -> Iterator[str]:
+    """Give the files in a folder and its folders that end like an image, in natural order; hidden ones are left out.
+
+    Only the names of one folder at a time are in memory. A folder that cannot be read is given itself, to be refused.
+    """
+    from PIL import Image
+
+    endings = Image.registered_extensions()
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries if _wanted(entry)]
+    except OSError:
+        yield folder
+        return
+    prefix = str(Path(folder, "name")).removesuffix("name")
+    for name in sorted(names, key=natural):
+        path = prefix + name.rstrip("/")
+        if name.endswith("/"):
+            yield from find_images(path)
+        elif f".{name.rpartition('.')[2].lower()}" in endings:
+            yield path
+
+
+def _wanted(entry: "os.DirEntry[str]") -> bool:
+    """Leave out hidden entries, and pipes, which would be waited for."""
+    return entry.name[0] != "." and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+
+
+def natural(name: str) -> str:
+    """Sort key under which 2.png comes before 10.png."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(20), name)
+
+
+def read_names(names: BufferedReader) -> Iterator[str]:
+    """Give the names in a list: one a line, or with NUL behind each, as `find -print0` writes them."""
+    rest, separator = b"", b""
+    while block := names.read1(BLOCK):
+        rest += block
+        separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), b"")
+        if separator:
+            *whole, rest = rest.split(separator)
+            yield from map(os.fsdecode, filter(None, whole))
+    if rest:
+        yield os.fsdecode(rest)

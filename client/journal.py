@@ -1,0 +1,53 @@
+"""The file of `--resume`: JSON Lines, one object a file, from which an interrupted run goes on."""
+
+import json
+from pathlib import Path
+
+from client.errors import UsageError
+from client.report import Report, record
+from client.results import Result
+
+
+class Journal(Report):
+    """Appends records to a file and knows which files it has. What stands in it is done, also where it failed.
+
+    A line that was cut off by the interruption is taken away. Raises UsageError when the file holds something else.
+    """
+
+    has_benchmark = False  # it holds files only
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b")
+        self._done = set[str]()
+        end = self._read(path)
+        self._file.truncate(end)
+
+    def _read(self, path: Path) -> int:
+        """Learn what is done, and give where the last whole line ends."""
+        end = self._file.seek(0)
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                self._done.add(json.loads(line)["file"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise UsageError(
+                    f"{path} line {number} is not from digits classify. Name another file with --resume"
+                ) from error
+            end += len(line)
+        return end
+
+    def wants(self, file: str) -> bool:
+        """Tell whether a file is still to be done; from now on it is not."""
+        if file in self._done:
+            return False
+        self._done.add(file)
+        return True
+
+    def add(self, file: str, result: Result) -> None:
+        """Append what became of a file."""
+        self._file.write(json.dumps(record(file, result)).encode() + b"\n")
+
+    def flush(self) -> None:
+        """Bring what was appended to the file."""
+        self._file.flush()

@@ -1,0 +1,114 @@
+"""The digits of a number in one picture, from left to right: where they are, and what they look like to the network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from client.answers import Prediction
+from client.digit import FAINTEST, Pixels, normal, threshold, to_ink
+from client.errors import NoDigit
+from client.image import Decoded, to_grey
+from client.prepare import Picture, decoded, named
+from client.regions import Region, paint
+from client.rules import erase_rules
+from client.strokes import strokes, touches
+
+WORKING_SIZE = 960
+"""Pixels of the longer side: enough for ten digits in a row."""
+LOWEST = 0.45
+"""Height of a digit, of the highest; what is lower is a point, a dash, or a part of a digit above or below it."""
+WIDEST = 1.25
+"""Width of a digit, of its height, past which two of them probably touch."""
+TOUCHING = "touching digits?"
+"""The note of a place that may hold more than one."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the upright picture; right and bottom are past the end."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A digit's box in the picture, and what the network sees of it."""
+
+    box: Box
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that was read: its places from left to right, and the prediction for each."""
+
+    places: tuple[Place, ...]
+    predictions: tuple[Prediction, ...]
+
+    def __str__(self) -> str:
+        return "".join(str(one.digit) for one in self.predictions)
+
+    @property
+    def probability(self) -> float:
+        """How probable it is that all digits are right, if they are independent."""
+        return float(np.prod([one.probability for one in self.predictions]))
+
+    def digits(self) -> list[dict[str, Any]]:
+        """Give each prediction's fields with its box."""
+        pairs = zip(self.places, self.predictions, strict=True)
+        return [{**vars(one), "box": place.box, "notes": place.notes} for place, one in pairs]
+
+
+def find_places(picture: Picture) -> list[Place]:
+    """Find the digits of a number. Raises InvalidImage, and NoDigit when there are none, with the path of a file."""
+    with named(picture):
+        return _find(decoded(picture, WORKING_SIZE))
+
+
+def _find(whole: Decoded) -> list[Place]:
+    ink = to_ink(to_grey(whole.image, FAINTEST))
+    level = threshold(ink)
+    everything = ink > level
+    cleared = erase_rules(ink, level, everything)
+    ink = ink if cleared is None else cleared
+    scale = max(whole.size) / max(ink.shape)
+    places = []
+    for parts in group(find_digits(strokes(ink > level), *ink.shape)):
+        left, right = min(part.left for part in parts), max(part.right for part in parts)
+        top, bottom = min(part.top for part in parts), max(part.bottom for part in parts)
+        box = round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)
+        notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
+        places.append(Place(box, normal(ink, paint(parts, ink.shape)), notes))
+    if not places:
+        raise NoDigit("no digit found")
+    return places
+
+
+def find_digits(regions: list[Region], height: int, width: int) -> list[Region]:
+    """Keep what may be ink of digits: no specks, and nothing that the edge of the picture cuts, if there is more."""
+    inside = [region for region in regions if not touches(region, width, height)] or regions
+    highest = max((region.height for region in inside), default=0)
+    return [region for region in inside if max(region.height, region.width) > 0.15 * highest]
+
+
+def group(regions: list[Region]) -> list[list[Region]]:
+    """Put the strokes of a digit together, which stand above each other, and give the digits from left to right."""
+    groups: list[list[Region]] = []
+    for region in sorted(regions, key=lambda region: -region.area):
+        for parts in groups:
+            if _overlap(region, parts) > 0.5:
+                parts.append(region)
+                break
+        else:
+            groups.append([region])
+    highest = max((_height(parts) for parts in groups), default=0)
+    high = [parts for parts in groups if _height(parts) > LOWEST * highest]
+    return sorted(high, key=lambda parts: min(part.left for part in parts))
+
+
+def _overlap(region: Region, parts: list[Region]) -> float:
+    """Give how much of a region's width lies above or below a digit's other strokes."""
+    left, right = min(part.left for part in parts), max(part.right for part in parts)
+    return (min(right, region.right) - max(left, region.left)) / region.width
+
+
+def _height(parts: list[Region]) -> int:
+    return max(part.bottom for part in parts) - min(part.top for part in parts)

@@ -1,0 +1,169 @@
+"""Pictures to what the network takes, one or a stream of them, in other processes where that pays."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from client import contract
+from client.digit import FAINTEST, Pixels, Prepared, as_mnist, find_digit
+from client.errors import DigitsError, InvalidImage
+from client.image import WORKING_SIZE, Decoded, decode, reduce, to_grey
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+BATCH = 256
+"""Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
+LONGEST_WAIT = 0.25
+"""Seconds after which a batch is sent as it is, so that slow photos show progress."""
+TRIAL = 32
+"""Pictures prepared here to learn what one costs."""
+WORTH_A_PROCESS = 0.002
+"""Seconds a picture from which processes pay: photos cost 10 ms, files of 28×28 cost 0.1 ms and a start 0.3 s."""
+CHUNK = 16
+"""Pictures that go to a process together."""
+
+Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Pixels
+"""A file, the bytes of one, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
+
+
+Outcome: TypeAlias = Prepared | InvalidImage
+
+
+@dataclass
+class Batch:
+    """Pictures that go into one request, with what became of each; only the prepared ones are sent."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[Pixels]:
+        """What the request holds."""
+        return [outcome.pixels for outcome in self.outcomes if isinstance(outcome, Prepared)]
+
+
+def read_image(path: str | os.PathLike[str]) -> Pixels:
+    """Read a file as the network wants it. Raises InvalidImage with the path and what is wrong with it."""
+    return prepare(path).pixels
+
+
+def to_mnist(image: Image.Image) -> Pixels:
+    """Turn an image of one digit into uint8 [28, 28] as MNIST has it. Raises NoDigit when there is no ink."""
+    return prepare(image).pixels
+
+
+def prepare(picture: Picture) -> Prepared:
+    """Prepare one picture. Raises InvalidImage, of which NoDigit is a kind, with the path of a file."""
+    if isinstance(picture, np.ndarray):
+        return _as_given(picture)
+    with named(picture):
+        return _prepare(decoded(picture))
+
+
+def decoded(picture: Picture, size: int = WORKING_SIZE) -> Decoded:
+    """Give a picture of any kind small and upright. Raises InvalidImage."""
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return reduce(picture, size) if isinstance(picture, Image.Image) else decode(picture, size)
+
+
+@contextmanager
+def named(picture: Picture) -> Iterator[None]:
+    """Put the path of a file in front of what is wrong with it."""
+    try:
+        yield
+    except InvalidImage as error:
+        if isinstance(picture, str | os.PathLike):
+            raise type(error)(f"{Path(picture)}: {error}") from error.__cause__
+        raise
+
+
+def _as_given(array: Pixels) -> Prepared:
+    if array.dtype != np.uint8 or array.shape != (contract.IMAGE_SIZE, contract.IMAGE_SIZE):
+        raise InvalidImage(f"an array of {array.dtype} {list(array.shape)}. Give uint8 [28, 28], 255 = ink")
+    return Prepared(array)
+
+
+def _prepare(decoded: Decoded) -> Prepared:
+    image, frames, _ = decoded
+    small = as_mnist(np.asarray(image)) if image.mode == "L" else None
+    found = find_digit(to_grey(image, FAINTEST)) if small is None else Prepared(small)
+    return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
+
+
+def attempt(picture: Picture) -> Outcome:
+    """Prepare one picture; a bad one is an outcome too, so that it does not stop the others."""
+    try:
+        return prepare(picture)
+    except InvalidImage as error:
+        return error
+
+
+def batches(pictures: Iterable[Picture], processes: int = 1) -> Iterator[Batch]:
+    """Prepare a stream of pictures, in order and never more than a few batches ahead."""
+    batch, started = Batch(), time.monotonic()
+    for picture, outcome in outcomes(pictures, processes):
+        batch.pictures.append(picture)
+        batch.outcomes.append(outcome)
+        if len(batch.pictures) == BATCH or time.monotonic() - started > LONGEST_WAIT:
+            yield batch
+            batch, started = Batch(), time.monotonic()
+    if batch.pictures:
+        yield batch
+
+
+def outcomes(pictures: Iterable[Picture], processes: int) -> Iterator[tuple[Picture, Outcome]]:
+    """Prepare in this process, or in several when there are enough pictures and they turn out to be slow."""
+    source, spent, count = iter(pictures), 0.0, 0
+    for picture in islice(source, TRIAL) if processes > 1 else source:
+        started = time.perf_counter()
+        outcome = attempt(picture)
+        spent, count = spent + time.perf_counter() - started, count + 1
+        yield picture, outcome
+    rest = list(islice(source, 1))  # no process is started for nothing
+    if rest and spent > WORTH_A_PROCESS * count:
+        yield from _in_processes(chain(rest, source), processes)
+    else:
+        yield from ((picture, attempt(picture)) for picture in chain(rest, source))
+
+
+def _in_processes(pictures: Iterator[Picture], processes: int) -> Iterator[tuple[Picture, Outcome]]:
+    """Keep two chunks for each process under way, which bounds the memory, and give them in order."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_all_start_methods, get_context
+
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # a fork would copy gRPC's threads
+    pool = ProcessPoolExecutor(processes, get_context(method))
+    under_way: deque[tuple[list[Picture], Future[list[Outcome]]]] = deque()
+    try:
+        while chunk := list(islice(pictures, CHUNK)):
+            under_way.append((chunk, pool.submit(_attempt_all, chunk)))
+            if len(under_way) == 2 * processes:
+                yield from _received(*under_way.popleft())
+        while under_way:
+            yield from _received(*under_way.popleft())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempt_all(pictures: list[Picture]) -> list[Outcome]:
+    return [attempt(picture) for picture in pictures]
+
+
+def _received(pictures: list[Picture], future: "Future[list[Outcome]]") -> Iterator[tuple[Picture, Outcome]]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield from zip(pictures, future.result(), strict=True)
+    except BrokenProcessPool as error:
+        raise DigitsError("a process that read images was killed. Free memory, or use --processes 1") from error

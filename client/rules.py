@@ -1,0 +1,172 @@
+"""Ruled lines, graph paper and the frames of forms: straight thin lines that are no part of a digit, taken out.
+
+What tells a rule from a stroke is where it ends: at the edge of the picture, or on another rule. A stroke ends freely.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.image import Grey
+from client.regions import Mask, Region, find_regions
+
+BINS = 40
+"""Stretches into which the picture is divided along a line."""
+FILLED = 0.6
+"""Part of a stretch that is ink where there is a line; noise fills less."""
+SLOPES = np.linspace(-0.1, 0.1, 21)
+"""How far a line may fall or rise on its way, as a part of it: 6° each way."""
+SHORTEST = 0.4
+"""Length of a rule, of the picture's side."""
+THICKEST = 0.04
+"""Thickness of a rule, of the picture's side."""
+NEAR = 0.05
+"""Distance from another rule, of the picture's side, at which a rule ends there; at an edge it is a stretch."""
+PALE = 0.6
+"""A rule fades in and out of what counts as ink; it is looked for in what is this much paler, too."""
+SMALLEST_DIGIT = 0.15
+"""Height of a digit, of the picture's: where nothing of this size is left, the lines were the digit."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A nearly level line: `middle` is its row in the middle of the picture, and it runs from column `left` to `right`.
+
+    A nearly upright one is described the same way in the turned picture.
+    """
+
+    middle: float
+    slope: float
+    left: float
+    right: float
+    thickness: int
+
+    def row(self, column: float, width: int) -> float:
+        """Give its row at a column."""
+        return self.middle + self.slope * (column - width / 2)
+
+
+def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
+    """Mends lined paper and forms: takes out the rules that hang together with a digit, not the strokes across them.
+
+    `digit` is what is taken for the digit so far. Gives None when no rule is part of it.
+    """
+    if max(digit.any(0).mean(), digit.any(1).mean()) < SHORTEST:
+        return None
+    mask, pale = ink > threshold, ink > PALE * threshold
+    level, upright = _ended(find_rules(pale), find_rules(pale.T), mask.shape)
+    over = _covered(mask, level) | _covered(mask.T, upright).T
+    found = (over & digit).any() and holds_digit(mask & ~over)
+    return np.where(over, 0, ink) if found else None
+
+
+def find_rules(mask: Mask) -> list[Rule]:
+    """Find nearly level straight lines of at least SHORTEST; most pictures have none, and are done at once."""
+    height, width = mask.shape
+    if min(mask.shape) < BINS or mask.any(0).mean() < SHORTEST:
+        return []
+    starts = np.arange(BINS + 1) * width // BINS
+    wide = np.pad(mask, ((1, 1), (0, 0)))
+    wide = wide[:-2] | wide[1:-1] | wide[2:]  # a line wavers by a pixel
+    filled = np.add.reduceat(wide, starts[:-1], axis=1, dtype=np.int16) / np.diff(starts)
+    covered = np.pad(filled > FILLED, ((0, 1), (0, 0)))
+    found: list[Rule] = []
+    lengths, ends = _longest_runs(covered, starts[:-1], width)
+    while len(found) < 16 and (best := int(lengths.max())) >= SHORTEST * BINS:
+        slope, row = np.unravel_index(int(np.argmax(_plateau(lengths, best))), lengths.shape)
+        top, bottom = _extent(lengths[slope] >= 0.85 * best, int(row))
+        if bottom - top - 2 <= max(3, THICKEST * height):
+            right = int(ends[slope, row]) + 1
+            left, thickness = right - best, max(1, bottom - top - 2)
+            edges = left * width / BINS, right * width / BINS
+            found.append(Rule((top + bottom - 1) / 2, float(SLOPES[slope]), edges[0], edges[1], thickness))
+        reach = max(3, round(0.02 * height))
+        lengths[:, max(0, top - reach) : bottom + reach] = 0
+    return found
+
+
+def _longest_runs(covered: Mask, starts: NDArray[np.intp], width: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Give for each slope and row how many stretches in a row are covered, and which is the last of them."""
+    height = len(covered) - 1  # the last row is blank: what lies outside the picture
+    shifts = np.round(SLOPES[:, None] * (starts + width / BINS / 2 - width / 2)).astype(int)
+    rows = np.arange(height)[None, :, None] + shifts[:, None, :]
+    rows[(rows < 0) | (rows >= height)] = height
+    along = covered[rows, np.arange(BINS)]
+    run, best, end = (np.zeros(along.shape[:2], np.int16) for _ in range(3))
+    for stretch in range(BINS):
+        run = (run + 1) * along[:, :, stretch]
+        better = run > best
+        best[better], end[better] = run[better], stretch
+    return best, end
+
+
+def _plateau(lengths: NDArray[np.int16], best: int) -> NDArray[np.int16]:
+    """Give how long the neighbours are where the longest are: the middle of a thick line wins, and its true slope."""
+    around = np.pad(lengths, ((0, 0), (2, 2)))
+    total = sum(around[:, at : at + lengths.shape[1]] for at in range(5))
+    return np.where(lengths == best, total, 0)
+
+
+def _extent(long: Mask, row: int) -> tuple[int, int]:
+    """Give the rows around one that belong to the same line."""
+    at = 0
+    for inside, group in groupby(long.tolist()):
+        size = len(list(group))
+        if inside and at <= row < at + size:
+            return at, at + size
+        at += size
+    return row, row + 1
+
+
+def _ended(level: list[Rule], upright: list[Rule], shape: tuple[int, ...]) -> tuple[list[Rule], list[Rule]]:
+    """Keep the lines with both ends at an edge of the picture or on another line that is kept."""
+    height, width = shape
+    while True:
+        kept = [rule for rule in level if _ends(rule, upright, width, height)]
+        others = [rule for rule in upright if _ends(rule, kept, height, width)]
+        if (kept, others) == (level, upright):
+            return kept, others
+        level, upright = kept, others
+
+
+def _ends(rule: Rule, across: list[Rule], width: int, height: int) -> bool:
+    reach = NEAR * height
+    stops = [one.row(rule.middle, height) for one in across if one.left - reach <= rule.middle <= one.right + reach]
+    at_edge = rule.left <= width / BINS, rule.right >= width - width / BINS
+    return all(
+        edge or any(abs(end - stop) <= NEAR * width for stop in stops)
+        for edge, end in zip(at_edge, (rule.left, rule.right), strict=True)
+    )
+
+
+def _covered(mask: Mask, rules: list[Rule]) -> Mask:
+    """Mark the ink of rules: stretches across them that are no longer than a rule is thick."""
+    over = np.zeros_like(mask)
+    if not rules:
+        return over
+    height, width = mask.shape
+    rows = np.arange(height, dtype=np.int32)[:, None]
+    above = np.maximum.accumulate(np.where(mask, -1, rows), axis=0)
+    below = np.minimum.accumulate(np.where(mask, height, rows)[::-1], axis=0)[::-1]
+    lengths = below - above - 1
+    for rule in rules:
+        columns = np.arange(max(0, int(rule.left) - 2), min(width, int(rule.right) + 2))
+        centre = rule.middle + rule.slope * (columns - width / 2)
+        near = (np.abs(rows - centre) <= rule.thickness / 2 + 2) & mask[:, columns]
+        if near.any():
+            usual = float(np.median(lengths[:, columns][near]))
+            over[:, columns] |= near & (lengths[:, columns] <= 1.5 * usual + 1)
+    return over
+
+
+def holds_digit(mask: Mask) -> bool:
+    """Tell whether something that may be a digit is left, away from the edges of the picture."""
+    regions = find_regions(mask, 16)
+    return any(_inside(region, *mask.shape) and region.area > 0.3 * regions[0].area for region in regions)
+
+
+def _inside(region: Region, height: int, width: int) -> bool:
+    large = max(region.height, region.width) >= SMALLEST_DIGIT * min(height, width)
+    return large and region.top > 0 and region.left > 0 and region.bottom < height and region.right < width

@@ -1,0 +1,111 @@
+"""One run of `digits classify` over any number of files: what is read, skipped, counted and told."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from client.answers import Prediction
+from client.console import note
+from client.errors import NoDigit, ServerError
+from client.files import STDIN
+from client.image import read_pipe
+from client.remote import Client
+from client.report import Report
+from client.results import Result
+
+
+@dataclass
+class Run:
+    """How many files came to what, and the last answer."""
+
+    classified: int = 0
+    blank: int = 0
+    failed: int = 0
+    before: int = 0
+    answered: Prediction | None = None
+
+    def classify(
+        self,
+        client: Client,
+        files: Iterable[str],
+        report: Report,
+        processes: int = 1,
+        moved: Callable[[], None] = lambda: None,
+        shown: Path | None = None,
+    ) -> None:
+        """Classify files, one result each in their order. What is no image is told on stderr, and the rest goes on.
+
+        `moved` is called for each; what the network sees of them is written to the folder `shown`.
+        """
+        pictures = map(picture, self._wanted(files, report, moved))
+        try:
+            for given in client.stream(pictures, processes=processes):
+                result = named(given)
+                self._count(result)
+                report.add(str(result.picture), result)
+                moved()
+                if shown:
+                    from client.show import show
+
+                    show(str(result.picture), given.picture, shown)
+        finally:
+            report.flush()
+        if report.has_benchmark and self.answered:
+            self._add_benchmark(client, report, self.answered)
+
+    def _wanted(self, files: Iterable[str], report: Report, moved: Callable[[], None]) -> Iterator[str]:
+        for file in files:
+            if report.wants(file):
+                yield file
+            else:
+                self.before += 1
+                moved()
+
+    def _count(self, result: Result) -> None:
+        if result.prediction:
+            self.classified, self.answered = self.classified + 1, result.prediction
+        elif isinstance(result.error, NoDigit):
+            self.blank += 1
+        else:
+            self.failed += 1
+            note(f"error: {result.error}")
+
+    def _add_benchmark(self, client: Client, report: Report, answered: Prediction) -> None:
+        """Add the results table of the version that answered. A server without one is worth a note, not a failure."""
+        try:
+            rows = client.benchmark(answered.model_version)
+        except ServerError as error:
+            note(f"note: the accuracies are not shown: {error}")
+            rows = []
+        report.add_benchmark(answered, rows)
+
+    def summary(self) -> str:
+        """Give the counts as a line."""
+        parts = {
+            "classified": self.classified,
+            "without a digit": self.blank,
+            "failed": self.failed,
+            "done before": self.before,
+        }
+        total = sum(parts.values())
+        told = [f"{count:,} {what}" for what, count in parts.items() if count or what == "classified"]
+        return f"{total:,} files: {', '.join(told)}"
+
+
+def picture(file: str) -> str | bytes:
+    """Give what the client reads: the file of that name, or what stands on stdin."""
+    return read_pipe(sys.stdin.buffer) if file == STDIN else file
+
+
+def named(result: Result) -> Result:
+    """Give the image on stdin its name, also in what is wrong with it."""
+    if not isinstance(result.picture, bytes):
+        return result
+    return replace(result, picture=STDIN, error=result.error and type(result.error)(f"{STDIN}: {result.error}"))
+
+
+def cores() -> int:
+    """Give how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,63 @@
+"""Which regions of ink are strokes of the digit, and which are frames, lines, neighbours and dust."""
+
+from client.regions import Mask, Region, find_regions, paint
+
+WIDEST = 1.7
+"""Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
+
+
+def digit_mask(mask: Mask) -> tuple[Mask, bool]:
+    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it.
+
+    Tells, too, whether it looks as if there were several digits.
+    """
+    height, width = mask.shape
+    pieces = strokes(mask)
+    free = [r for r in pieces if not touches(r, width, height)]
+    main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
+    reach = 0.5 * max(main.height, main.width)
+    digit = [main]
+    for region in sorted(pieces, key=lambda region: gap(region, main)):
+        if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
+            digit.append(region)
+    rivals = [region for region in free if is_rival(region, main)]
+    return paint(digit, mask.shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def strokes(mask: Mask) -> list[Region]:
+    """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
+    height, width = mask.shape
+    regions = find_regions(mask, 64)
+    inside = [region for region in regions if not is_frame(region, regions, width, height)]
+    return [region for region in inside if not is_line(region)] or inside
+
+
+def is_rival(region: Region, main: Region) -> bool:
+    """Tell whether a region is a digit, too: beside the main one, nearly as high, and not a part of it."""
+    beside = region.left >= main.right or region.right <= main.left
+    level = min(region.bottom, main.bottom) - max(region.top, main.top)
+    return beside and min(region.height, level) > 0.6 * main.height and region.area > 0.25 * main.area
+
+
+def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
+    """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
+    if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
+        return False
+    return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
+
+
+def is_line(region: Region) -> bool:
+    """Tell whether a region is a ruled line rather than a stroke."""
+    return region.width > 8 * region.height
+
+
+def touches(region: Region, width: int, height: int) -> bool:
+    """Tell whether a region is cut by the edge of the image."""
+    return region.top == 0 or region.left == 0 or region.bottom == height or region.right == width
+
+
+def gap(one: Region, other: Region) -> int:
+    """Give the pixels between two boxes. Sideways counts double: that is where neighbours stand."""
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    across = max(one.left, other.left) - min(one.right, other.right)
+    return max(0, down, 2 * across)

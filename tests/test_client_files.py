@@ -1,0 +1,80 @@
+"""Which files the names, folders, patterns and lists of a command mean, and in which order."""
+
+import io
+import os
+
+import pytest
+
+from client.files import find_files, find_images, read_names
+
+
+class Trickle(io.BytesIO):
+    """A pipe from which a few bytes come at a time."""
+
+    def __init__(self, written, block):
+        super().__init__(written)
+        self._block = block
+
+    def read1(self, size=-1):
+        return super().read1(self._block)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with a handful of empty files."""
+    names = ["a.png", "2.png", "10.PNG", "notes.txt", ".hidden.png", "deep/1.jpg", "deep/.git/3.png", "deep/er/x.webp"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_means_its_images_and_those_of_its_folders_in_natural_order(folder):
+    expected = ["2.png", "10.PNG", "a.png", "deep/1.jpg", "deep/er/x.webp"]
+    assert list(find_files(["."])) == expected
+    assert list(find_files([str(folder)])) == [str(folder / name) for name in expected]
+
+
+def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
+    assert list(find_files(["*.png"])) == ["2.png", "a.png"]
+    assert list(find_files(["deep/**/*.webp", "[0-9]*"])) == ["deep/er/x.webp", "2.png", "10.PNG"]
+    assert list(find_files([f"{folder}/de*"])) == [f"{folder}/deep/1.jpg", f"{folder}/deep/er/x.webp"]
+
+
+def test_names_are_given_as_they_are_also_when_there_is_no_such_file(folder):
+    (folder / "[a].png").touch()
+    names = ["notes.txt", "-", "no.png", "no*.png", "[a].png", "a.png", "a.png"]
+    assert list(find_files(names)) == names
+
+
+def test_a_folder_without_images_is_given_itself(folder):
+    (folder / "empty").mkdir()
+    assert list(find_files(["empty"])) == ["empty"]
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for_and_a_loop_of_links_ends(folder):
+    os.mkfifo(folder / "pipe.png")
+    (folder / "deep/loop").symlink_to(folder)
+    (folder / "link.png").symlink_to(folder / "a.png")
+    assert list(find_images(".")) == ["2.png", "10.PNG", "a.png", "deep/1.jpg", "deep/er/x.webp", "link.png"]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (b"a.png\nb c.png\n", ["a.png", "b c.png"]),
+        (b"a.png\n\nb.png", ["a.png", "b.png"]),
+        (b"a.png\0b c.png\0", ["a.png", "b c.png"]),
+        (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
+        (b"", []),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_a_list_has_a_name_a_line_or_nul_behind_each(written, names, block):
+    assert list(read_names(Trickle(written, block))) == names
+
+
+def test_a_name_in_a_list_with_nul_may_hold_a_line_end():
+    assert list(read_names(Trickle(b"two\nlines.png\0b.png\0", 1 << 16))) == ["two\nlines.png", "b.png"]

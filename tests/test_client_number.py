@@ -1,0 +1,106 @@
+"""`digits read` and Client.read: the digits of a number, from left to right."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from client import Client, NoDigit, Number
+from client.number import find_places
+
+SIZE, MARGIN = 120, 50
+CHOSEN = [0, 1, 2, 3, 4, 5]  # 7 2 1 0 4 1
+
+
+def sheet(images, gap=20, cells=False):
+    """A line of digits, dark on grey paper, free or in a row of cells."""
+    step = SIZE + gap
+    paper = Image.new("L", (len(images) * step + 2 * MARGIN, SIZE + 2 * MARGIN), 225)
+    pen = ImageDraw.Draw(paper)
+    for number, image in enumerate(images):
+        left = MARGIN + number * step
+        if cells:
+            pen.rectangle((left - gap // 2, 20, left + SIZE + gap // 2, SIZE + 80), outline=90, width=3)
+        paper.paste(30, (left, MARGIN), Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    return paper
+
+
+@pytest.fixture(scope="module")
+def digits_of(mnist_test):
+    images, labels = mnist_test
+    return lambda chosen: (images[chosen], "".join(map(str, labels[chosen])))
+
+
+@pytest.mark.parametrize("cells", [False, True], ids=["free", "in cells"])
+def test_a_number_is_read_from_left_to_right_with_the_box_of_each_digit(cells, served, digits_of):
+    images, text = digits_of(CHOSEN)
+    with Client(served, timeout=30) as client:
+        number = client.read(sheet(images, cells=cells))
+    assert isinstance(number, Number)
+    assert str(number) == text
+    assert 0 < number.probability <= min(one.probability for one in number.predictions)
+    for index, (place, image) in enumerate(zip(number.places, images, strict=True)):
+        columns, rows = np.flatnonzero(image.any(0)), np.flatnonzero(image.any(1))
+        left, top = MARGIN + index * (SIZE + 20), MARGIN
+        scale = SIZE / 28
+        ink = left + columns[0] * scale, top + rows[0] * scale, left + columns[-1] * scale, top + rows[-1] * scale
+        np.testing.assert_allclose(place.box, ink, atol=10)
+
+
+def test_boxes_are_in_the_pixels_of_the_whole_picture(digits_of):
+    small = sheet(digits_of(CHOSEN)[0])
+    large = small.resize((3 * small.width, 3 * small.height), Image.Resampling.BICUBIC)
+    for one, other in zip(find_places(small), find_places(large), strict=True):
+        np.testing.assert_allclose(np.multiply(one.box, 3), other.box, atol=9)
+
+
+def test_most_random_numbers_are_read_whole(served, mnist_test):
+    images, labels = mnist_test
+    right = 0
+    with Client(served, timeout=30) as client:
+        for start in range(0, 60, 3):
+            number = client.read(sheet(images[start : start + 3]))
+            right += str(number) == "".join(map(str, labels[start : start + 3]))
+    assert right >= 12  # the tests' short training reads 93 of 100 digits, so 80 of 100 numbers
+
+
+def test_digits_that_touch_are_flagged(digits_of):
+    images, _ = digits_of([3, 3])
+    places = find_places(sheet(images, gap=-62))
+    assert [place.notes for place in places] == [("touching digits?",)]
+
+
+def test_blank_paper_holds_no_digit(tmp_path):
+    path = tmp_path / "blank.png"
+    Image.new("L", (300, 80), 255).save(path)
+    with pytest.raises(NoDigit, match=f"^{path}: "):
+        find_places(path)
+
+
+def test_a_person_gets_the_number_and_a_program_an_object(digits, served, digits_of, tmp_path):
+    images, text = digits_of(CHOSEN)
+    sheet(images).save(tmp_path / "amount.png")
+    finished = digits("read", "amount.png", "--server", served, cwd=tmp_path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    first, _, header, *rows = finished.stdout.splitlines()
+    assert (first, header.split()) == (text, ["digit", "probability", "runner-up", "box"])
+    assert "".join(row.split()[0] for row in rows) == text
+    document = json.loads(digits("read", "amount.png", "--server", served, "--json", cwd=tmp_path).stdout)
+    assert (document["file"], document["number"], document["notes"]) == ("amount.png", text, [])
+    assert [one["digit"] for one in document["digits"]] == [int(digit) for digit in text]
+    text = digits("read", "--help").stdout
+    for key in [*document, *document["digits"][0]]:
+        assert f'"{key}"' in text
+
+
+def test_without_a_digit_or_an_image_it_says_so(digits, served, tmp_path):
+    Image.new("L", (300, 80), 255).save(tmp_path / "blank.png")
+    (tmp_path / "notes.txt").write_text("721")
+    blank = digits("read", "blank.png", "--server", served, cwd=tmp_path)
+    assert (blank.returncode, blank.stdout, blank.stderr) == (0, "no digit found\n", "")
+    document = json.loads(digits("read", "blank.png", "--server", served, "--json", cwd=tmp_path).stdout)
+    assert (document["number"], document["notes"]) == ("", ["no digit found"])
+    text = digits("read", "notes.txt", "--server", served, cwd=tmp_path)
+    assert (text.returncode, text.stdout) == (1, "")
+    assert text.stderr == "error: notes.txt: not an image that Pillow can read\n"

@@ -1,0 +1,186 @@
+"""Long runs of `digits classify`: lists, pipes, interruptions, and servers that go away."""
+
+import collections
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COUNT = 1500
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, mnist_test):
+    """A folder of 1,500 images of 28×28 and a file that is none in their middle."""
+    folder = tmp_path_factory.mktemp("many")
+    for number, image in enumerate(mnist_test[0][:COUNT]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "750-broken.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture
+def start(command, model_root):
+    """Start an embedded server at a port (0: any), and give its process and address."""
+    running = []
+
+    def make(port=0):
+        process = subprocess.Popen(
+            [command, "serve", "--models", model_root, "--port", str(port)], stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        address = next(found[0] for line in process.stderr if (found := re.search(r"127\.0\.0\.1:\d+", line)))
+        return process, address
+
+    yield make
+    for process in running:
+        with process:
+            process.kill()
+
+
+def expected(folder):
+    names = [f"{number}.png" for number in range(COUNT)]
+    return [str(folder / name) for name in [*names[:750], names[750], "750-broken.png", *names[751:]]]
+
+
+def done(path):
+    return [json.loads(line)["file"] for line in path.read_text().splitlines()]
+
+
+def wait_for(path, size):
+    """Wait until a file has grown to a size: the run is then in its middle."""
+    end = time.monotonic() + 60
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_many_files_keep_their_order_and_a_bad_one_in_the_middle_stops_nothing(digits, served, many, mnist_test):
+    finished = digits("classify", many, "--server", served, "--json")
+    assert finished.returncode == 1
+    *results, table = map(json.loads, finished.stdout.splitlines())
+    names = [result["file"] for result in results]
+    assert sorted(names) == sorted(expected(many))
+    assert [name for name in names if "broken" not in name] == [str(many / f"{n}.png") for n in range(COUNT)]
+    read = [result["digit"] for result in results if "digit" in result]
+    assert np.mean(np.array(read) == mnist_test[1][:COUNT]) > 0.9
+    broken, counts = finished.stderr.splitlines()
+    assert broken == f"error: {many / '750-broken.png'}: not an image that Pillow can read"
+    assert counts == "1,501 files: 1,500 classified, 1 failed"
+    assert "benchmark" in table
+
+
+@pytest.mark.parametrize("separator", ["\n", "\0"])
+def test_names_come_from_a_list_on_stdin_or_in_a_file(digits, served, many, tmp_path, separator):
+    names = [str(many / "7.png"), str(many / "3.png")]
+    (tmp_path / "list").write_text(separator.join([*names, ""]))
+    arguments = ["--server", served, "--json"]
+    from_stdin = digits("classify", "--files-from", "-", *arguments, input=separator.join(names))
+    from_file = digits("classify", "--files-from", tmp_path / "list", *arguments)
+    for finished in (from_stdin, from_file):
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert [json.loads(line)["file"] for line in finished.stdout.splitlines()[:-1]] == names
+
+
+def test_one_image_comes_through_stdin(command, served, many):
+    with (many / "0.png").open("rb") as image:
+        given = subprocess.run(
+            [command, "classify", "-", "--server", served, "--json"], stdin=image, capture_output=True
+        )
+    assert (given.returncode, given.stderr) == (0, b"")
+    first = json.loads(given.stdout.splitlines()[0])
+    assert (first["file"], first["digit"]) == ("-", 7)
+    given = subprocess.run([command, "classify", "-", "--server", served], input=b"seven", capture_output=True)
+    assert (given.returncode, given.stdout) == (1, b"")
+    assert given.stderr == b"error: -: not an image that Pillow can read\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(
+    command, digits, served, many, tmp_path, number
+):
+    journal = tmp_path / "digits.jsonl"
+    arguments = ["classify", str(many), "--server", served, "--resume", str(journal)]
+    with subprocess.Popen([command, *arguments], stderr=subprocess.PIPE) as first:
+        wait_for(journal, 20_000)
+        first.send_signal(number)
+        assert b"Traceback" not in first.stderr.read()
+    whole = journal.read_bytes().count(b"\n")
+    assert 0 < whole < COUNT
+    with journal.open("ab") as file:
+        file.write(b'{"file": "torn')  # as a full disk or a kill leaves it
+    finished = digits(*arguments)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.splitlines()[-1].endswith(f"failed, {whole:,} done before")
+    assert sorted(done(journal)) == sorted(expected(many))
+    again = digits(*arguments)
+    assert (again.returncode, again.stderr) == (0, "1,501 files: 0 classified, 1,501 done before\n")
+
+
+def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path):
+    (tmp_path / "notes.txt").write_text("seven\n")
+    finished = digits("classify", many, "--server", served, "--resume", tmp_path / "notes.txt")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    line = f"{tmp_path}/notes.txt line 1 is not from digits classify. Name another file with --resume"
+    assert finished.stderr == f"error: {line}\n"
+    assert (tmp_path / "notes.txt").read_text() == "seven\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_that_stops_and_starts_again_loses_and_doubles_nothing(number, command, start, many, tmp_path):
+    server, address = start()
+    journal = tmp_path / "digits.jsonl"
+    run = subprocess.Popen(
+        [command, "classify", many, "--server", address, "--resume", journal], stderr=subprocess.PIPE, text=True
+    )
+    with run:
+        wait_for(journal, 20_000)
+        server.send_signal(number)
+        server.wait()
+        stopped_at = len(done(journal)) if journal.read_bytes().endswith(b"\n") else None
+        start(address.rpartition(":")[2])
+        printed = run.stderr.read().splitlines()
+    assert run.returncode == 1
+    assert printed == [
+        f"error: {many / '750-broken.png'}: not an image that Pillow can read",
+        "1,501 files: 1,500 classified, 1 failed",
+    ]
+    assert stopped_at is None or stopped_at < COUNT
+    assert collections.Counter(done(journal)) == collections.Counter(expected(many))
+
+
+def on_a_terminal(command, *arguments, **options):
+    """Run a command whose stderr is a terminal, and give what it wrote there."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([command, *arguments], stderr=theirs, env=os.environ | {"TERM": "xterm"}, **options):
+        os.close(theirs)
+        written = b""
+        try:
+            while block := os.read(ours, 1 << 16):
+                written += block
+        except OSError:  # Linux' word for the end of a terminal
+            pass
+        os.close(ours)
+    return written.decode()
+
+
+def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(command, digits, served, many, tmp_path):
+    with (tmp_path / "out.jsonl").open("wb") as out:
+        shown = on_a_terminal(command, "classify", many, "--server", served, "--json", stdout=out)
+    assert re.search(r"\d+/1,?501", shown)
+    assert "files/s" in shown
+    assert all(json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert "files/s" not in digits("classify", many, "--server", served, "--json").stderr
+
+
+def test_the_formats_exclude_each_other(digits, many):
+    finished = digits("classify", many, "--json", "--csv")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "error: --json, --csv and --resume exclude each other: give one of them\n"
