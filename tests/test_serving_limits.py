@@ -114,6 +114,11 @@ def ask_rest(server, count: int, sent: int | None = None) -> tuple[int, str]:
         return answer.status, json.loads(answer.read()).get("error", "")
 
 
+def metrics(server) -> str:
+    with urlopen(f"http://{server.endpoints['REST']}/monitoring/prometheus/metrics", timeout=60) as page:
+        return page.read().decode()
+
+
 @pytest.mark.parametrize(
     ("option", "code", "text"),
     [
@@ -134,9 +139,10 @@ def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_t
 ) -> None:
     server = launch("--max-in-flight", "1")
     leave = server.endless_call(reached=False)
-    wait_until(lambda: server.predict().exception())
+    wait_until(lambda: 'digits_requests_in_flight{entrypoint="GRPC"} 1' in metrics(server))
     refusal = (429, "1 in flight already, as many as this server takes at a time")
     assert ask_rest(server, 1) == ask_rest(server, 1, sent=0) == refusal
+    assert ':request_count{model_name="digits",status="RESOURCE_EXHAUSTED"} 2' in metrics(server)
     leave.set()
     wait_until(lambda: ask_rest(server, 1) == (200, ""))
 
@@ -155,7 +161,7 @@ def test_who_leaves_in_the_middle_of_a_body_takes_no_place_with_him(launch, wait
             connection.putrequest("POST", "/v1/models/digits:predict")
             connection.putheader("Content-Length", "100")
             connection.endheaders(b"{")
-            urlopen(f"http://{server.endpoints['REST']}/v1/models", timeout=60).close()  # later, so the other is there
+            metrics(server)  # is answered later, so the other has reached the server
         wait_until(lambda: not server.predict().exception())
     assert [line for line in server.lines if "Traceback" in line] == []
 
