@@ -11,6 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from training import checkpoint, pipeline
+from training.job import Job
+
 TRAIN = ["train", "B", "--limit", "9600", "--epochs", "24"]  # about half a second an epoch; B draws its dropout too
 ONE_CORE = {min(os.sched_getaffinity(0))}
 
@@ -145,3 +148,15 @@ def test_a_runs_folder_that_cannot_be_made_is_one_line(digits, tmp_path):
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: file/runs")
     assert finished.stderr.count("\n") == 1
+
+
+def test_a_training_whose_turn_never_came_is_found_again(tmp_path):
+    jobs = [Job(letter="A", run_dir=tmp_path, seed=seed) for seed in (1, 2)]
+    first = pipeline.run_dirs(tmp_path, jobs, resume=True)
+    assert pipeline.run_dirs(tmp_path, jobs, resume=True) == first
+    assert len({job.run_dir for job in first}) == 2
+    assert not {job.run_dir for job in first} & {job.run_dir for job in pipeline.run_dirs(tmp_path, jobs, resume=False)}
+    with checkpoint.locked(first[0].run_dir):
+        other, same = pipeline.run_dirs(tmp_path, jobs, resume=True)
+    assert other.run_dir != first[0].run_dir
+    assert same == first[1]

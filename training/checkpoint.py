@@ -4,6 +4,7 @@ A checkpoint is the whole state after an epoch, in one NumPy file that is replac
 one. A run directory without the marker of `conclude` is not done with: the same command goes on with it.
 """
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -74,6 +75,12 @@ def locked(run_dir: Path) -> Iterator[None]:
     with (run_dir / _LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def write_config(run_dir: Path, job: Job, **details: Any) -> None:
+    """Write down what a run trains, and by what settings it is found again."""
+    config = {"settings": job.settings(), "job": dataclasses.asdict(job), **details}
+    (run_dir / CONFIG).write_text(json.dumps(config, indent=1, default=str) + "\n")
 
 
 def find_unconcluded(runs: Path, job: Job, taken: set[Path]) -> Path | None:

@@ -37,8 +37,10 @@ def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
     taken: set[Path] = set()
     placed = []
     for job in jobs:
-        found = checkpoint.find_unconcluded(runs, job, taken) if resume else None
-        run_dir = found or new_run_dir(runs, job.letter)
+        run_dir = checkpoint.find_unconcluded(runs, job, taken) if resume else None
+        if run_dir is None:
+            run_dir = new_run_dir(runs, job.letter)
+            checkpoint.write_config(run_dir, job)  # so that it is found again, even if its turn never came
         taken.add(run_dir)
         placed.append(dataclasses.replace(job, run_dir=run_dir))
     return placed

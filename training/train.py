@@ -41,7 +41,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     architecture = ARCHITECTURES[job.letter]
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
     keras.utils.set_random_seed(job.seed)
-    _save_config(job, recipe, mnist.source)
+    checkpoint.write_config(job.run_dir, job, recipe=dataclasses.asdict(recipe), data=mnist.source)
     report(Progress(job.name, 0, recipe.epochs, device=device))
 
     # --- data ---------------------------------------------------------------------------------------------------------
@@ -88,16 +88,6 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     )
     results.write(result, job.run_dir / "result.json")
     return result
-
-
-def _save_config(job: Job, recipe: Recipe, source: str) -> None:
-    config = {
-        "settings": job.settings(),
-        "job": dataclasses.asdict(job),
-        "recipe": dataclasses.asdict(recipe),
-        "data": source,
-    }
-    (job.run_dir / checkpoint.CONFIG).write_text(json.dumps(config, indent=1, default=str) + "\n")
 
 
 def _in_float32(model: keras.Model, architecture: Any, recipe: Recipe) -> keras.Model:
