@@ -208,7 +208,7 @@ def _announce(settings: Settings, catalog: Catalog, port: int, rest_port: int | 
         return
     everywhere = settings.host in ("0.0.0.0", "::")
     address = _address("127.0.0.1" if everywhere else settings.host, port)
-    trust = " --tls-ca CA.pem" if tls else ""
+    trust = " --ca CA.pem" if tls else ""
     settings.log(f"try it: digits samples samples && digits classify samples/*.png --server {address}{trust}")
 
 
