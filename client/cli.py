@@ -1,8 +1,7 @@
 """Commands of `digits` that belong to client."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +81,7 @@ def classify(
 ) -> None:
     """See CLASSIFY_HELP."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a server that restarts is no line on stderr
+    from client.files import all_files
     from client.progress import progress
     from client.remote import Client
     from client.run import Run, cores
@@ -91,7 +91,7 @@ def classify(
         Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client,
         progress(_counter(files or [], files_from)) as moved,
     ):
-        run.classify(client, _names(files or [], files_from), report, processes or cores(), moved, show)
+        run.classify(client, all_files(files or [], files_from), report, processes or cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):
         note(run.summary())
     if run.failed:
@@ -193,17 +193,8 @@ def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":
     return JsonLines() if as_json else Csv() if as_csv else Table()
 
 
-def _names(files: list[str], files_from: str | None) -> Iterator[str]:
-    """Give the files that are meant; a list's names are no patterns, as a list can hold any name."""
-    from client.files import STDIN, expand, find_files, read_names
-
-    yield from find_files(files)
-    if files_from is not None:
-        with open(sys.stdin.fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
-            for name in read_names(names):
-                yield from expand(name)
-
-
 def _counter(files: list[str], files_from: str | None) -> Callable[[], int] | None:
     """Give what counts the files, unless they are only known once they have been read."""
-    return None if files_from else lambda: sum(1 for _ in _names(files, None))
+    from client.files import find_files
+
+    return None if files_from else lambda: sum(1 for _ in find_files(files))

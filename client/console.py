@@ -36,7 +36,7 @@ def run(app: "typer.Typer") -> None:
     Wrong usage (2) and Ctrl-C (130) are Typer's own.
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
-    atexit.register(gc.freeze)  # or the last search for garbage takes a sixth of a short command's time
+    atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     try:
         app()
     except DigitsError as error:

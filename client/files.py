@@ -3,12 +3,22 @@
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
 STDIN = "-"
 BLOCK = 1 << 16
+
+
+def all_files(arguments: Iterable[str], files_from: str | None) -> Iterator[str]:
+    """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name."""
+    yield from find_files(arguments)
+    if files_from is not None:
+        with open(sys.stdin.fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
+            for name in read_names(names):
+                yield from expand(name)
 
 
 def find_files(arguments: Iterable[str]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 def _how_to_try(settings: Settings, port: int) -> str:
     here = replace(settings, host="127.0.0.1") if settings.host in ("0.0.0.0", "::") else settings
-    trust = " --tls-ca CA.pem" if settings.certificates else ""
+    trust = " --ca CA.pem" if settings.certificates else ""
     return f"try it: digits samples samples && digits classify samples/*.png --server {here.address(port)}{trust}"
 
 
