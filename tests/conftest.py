@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,11 @@ from serving import versions
 DIGITS = str(Path(sys.executable).with_name("digits"))
 TIMEOUT = 60
 METHODS = {"Predict": PredictResponse, "GetModelStatus": GetModelStatusResponse}
+
+
+def pytest_configure() -> None:
+    """A shell starts its background jobs deaf to Ctrl-C, and all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -153,6 +153,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
     assert list_versions(tmp_path / "models" / "D")  # the larger one is trained first
     assert not (tmp_path / "models" / "A").exists()
     assert "Traceback" not in "".join(lines)
+    assert not list((tmp_path / "runs").glob("*/concluded")), "the same command goes on with both"
 
 
 def dies(report):

@@ -84,7 +84,7 @@ def train(jobs: list[Job], models: Path, parallel: int, ensemble: int = 0) -> Ou
     _choose_seeds(trained, runs, outcome)
     _publish(models, parallel, jobs[0].data, outcome)
     for row in trained:
-        if row.model in outcome.published:
+        if row.model in outcome.published and not outcome.interrupted:  # else the same command takes them up again
             checkpoint.conclude(runs[row.run])
     return outcome
 
