@@ -27,11 +27,11 @@ def run_dirs(folder):
 
 
 def outcome(run_dir):
-    """The final weights, and the figures of every epoch but its seconds."""
+    """The final weights, and the figures of every epoch but what it took: seconds and core_seconds."""
     with np.load(run_dir / "checkpoint.npz") as file:
         weights = file["average"]
     lines = (run_dir / "epochs.csv").read_text().splitlines()
-    return weights, [line.rsplit(",", 1)[0] for line in lines]
+    return weights, [line.rsplit(",", 2)[0] for line in lines]
 
 
 def assert_same(run_dir, other):
