@@ -93,7 +93,7 @@ def test_the_seed_decides_and_nothing_else(mnist, letter):
 
 
 def test_the_model_shows_the_averaged_weights(mnist):
-    loop = new_loop(mnist, "G", "tuned")
+    loop = new_loop(mnist, "C", "tuned")
     state, *_ = run(loop, epochs=2)
     loop.show(state)
     shown = np.concatenate([variable.numpy().ravel() for variable in loop.model.trainable_variables])
