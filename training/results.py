@@ -89,8 +89,10 @@ def read(path: Path) -> Result:
 
 
 def write(result: Result, path: Path) -> None:
-    """Write the result.json of a run."""
-    path.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    """Write the result.json of a run, whole or not at all."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    partial.replace(path)
 
 
 def benchmark(version_dir: Path) -> dict[str, Any]:
