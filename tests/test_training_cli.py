@@ -33,7 +33,7 @@ def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(traine
 def test_a_run_leaves_its_logs_settings_and_weights(trained):
     run_dir = next((trained[0] / "runs").glob("A_*"))
     names = {path.name for path in run_dir.iterdir()}
-    state = {"checkpoint.npz", "lock", "concluded"}
+    state = {"checkpoint.npz", "lock", "claim", "concluded"}
     figures = {"config.json", "epochs.csv", "evaluation.json", "result.json", "train", "log.txt"}
     assert names == {*state, *figures, "validation", "model.keras"}
     header, *epochs = (run_dir / "epochs.csv").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Random distortion of digits, a whole batch at once inside the graph: half a second an epoch on one core."""
+"""Random distortion of digits, a whole batch at once inside the graph."""
 
 import math
 from typing import Any

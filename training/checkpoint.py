@@ -22,7 +22,8 @@ from training.job import Job
 
 FILE = "checkpoint.npz"
 CONFIG = "config.json"
-_LOCK, _MARKER, _ABOUT = "lock", "concluded", "about"
+_LOCK, _CLAIM, _MARKER, _ABOUT = "lock", "claim", "concluded", "about"
+_claimed: dict[Path, int] = {}  # open, and so locked, for as long as this process lives
 
 Arrays = dict[str, Any]
 Row = dict[str, float]
@@ -88,9 +89,23 @@ def find_unconcluded(runs: Path, job: Job, taken: set[Path]) -> Path | None:
     for path in sorted(runs.glob(f"{job.letter}_*/{CONFIG}")):
         run_dir = path.parent
         open_ = run_dir not in taken and not (run_dir / _MARKER).exists()
-        if open_ and _settings(path) == job.settings() and _is_free(run_dir):
+        if open_ and _settings(path) == job.settings() and _is_free(run_dir) and claim(run_dir):
             return run_dir
     return None
+
+
+def claim(run_dir: Path) -> bool:
+    """Keep other commands from taking up a run while this process lives, also before its training has begun."""
+    if run_dir in _claimed:
+        return True
+    descriptor = os.open(run_dir / _CLAIM, os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    _claimed[run_dir] = descriptor
+    return True
 
 
 def conclude(run_dir: Path) -> None:

@@ -13,7 +13,7 @@ Tensor = Any
 class Conv2D(keras.layers.Conv2D):
     """Keras' Conv2D, as a matrix product where a "valid" kernel covers its whole input and the output is one pixel.
 
-    oneDNN's convolution of 3×3 on 3×3 pixels takes four times as long as the product, and half of model A's step.
+    oneDNN's convolution of 3×3 on 3×3 pixels takes a third of model A's step (AVX2, batches of 128).
     """
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="mnist_digits")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' BatchNormalization with TensorFlow's fused kernel in training: a sixth of model G's step less.
+    """Keras' BatchNormalization with TensorFlow's fused kernel in training instead of a dozen operations.
 
     Input and output: float [n, height, width, channels]. As everywhere in TensorFlow, the variance that is kept for
     later is the unbiased one.

@@ -1,8 +1,8 @@
 """The optimizers of both recipes as formulas on one flat vector of weights, in Keras' arithmetic.
 
-Keras updates a model variable by variable, a dozen small operations for each; one formula for all takes a fifth of a
-step of model A away. Their `update` takes the state of the loop, the gradient float32 [parameters], a mask of the
-weights that decay, and the number of the step from 0; it gives the new `weights` and `slots`.
+Keras updates a model variable by variable, a dozen small operations for each; one formula for all is one dozen.
+Their `update` takes the state of the loop, the gradient float32 [parameters], a mask of the weights that decay, and the
+number of the step from 0; it gives the new `weights` and `slots`.
 """
 
 import math

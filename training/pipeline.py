@@ -40,6 +40,7 @@ def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
         run_dir = checkpoint.find_unconcluded(runs, job, taken) if resume else None
         if run_dir is None:
             run_dir = new_run_dir(runs, job.letter)
+            checkpoint.claim(run_dir)
             checkpoint.write_config(run_dir, job)  # so that it is found again, even if its turn never came
         taken.add(run_dir)
         placed.append(dataclasses.replace(job, run_dir=run_dir))
