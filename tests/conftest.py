@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.wrappers_pb2 import Int64Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client import Client
 from client.proto.serving_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
@@ -46,6 +47,7 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", metavar="HOST:PORT", help="run the conformance tests against this server")
+    parser.addoption("--rest", metavar="HOST:PORT", help="and against this REST port of it")
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +203,26 @@ def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
 def served(endpoints: dict[str, str]) -> str:
     """The gRPC address of the embedded server."""
     return endpoints["gRPC"]
+
+
+@pytest.fixture(scope="session")
+def address(request: pytest.FixtureRequest) -> str:
+    """The gRPC address of the server whose conformance is tested."""
+    return request.config.getoption("--server") or request.getfixturevalue("served")
+
+
+@pytest.fixture(scope="session")
+def version(address: str) -> int:
+    """The version of `digits` that is served there."""
+    with Client(address) as client:
+        return max(one.version for one in client.status() if one.state == "AVAILABLE")
+
+
+@pytest.fixture
+def embedded(request: pytest.FixtureRequest) -> None:
+    """Skip what only the embedded server promises."""
+    if request.config.getoption("--server"):
+        pytest.skip("only the embedded server promises this")
 
 
 @pytest.fixture

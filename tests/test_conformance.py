@@ -3,8 +3,9 @@
     pytest -m conformance                       # the embedded server, on models that are trained for the tests
     pytest -m conformance --server HOST:PORT    # any server that hosts our `digits`
 
-What needs the server's folders is in test_conformance_versions.py. Where the embedded server gives more than
-TensorFlow Serving does (health by default, a refusal of empty requests), another server's rows are skipped.
+REST is in test_conformance_rest.py, what needs the server's folders in test_conformance_versions.py. Where the embedded
+server gives more than TensorFlow Serving does (health by default, a refusal of empty requests), another server's rows
+are skipped.
 """
 
 from collections.abc import Iterator
@@ -45,28 +46,10 @@ TIMEOUT = 30
 
 
 @pytest.fixture(scope="module")
-def address(request: pytest.FixtureRequest) -> str:
-    return request.config.getoption("--server") or request.getfixturevalue("served")
-
-
-@pytest.fixture
-def embedded(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--server"):
-        pytest.skip("only the embedded server promises this")
-
-
-@pytest.fixture(scope="module")
 def channel(address: str) -> Iterator[grpc.Channel]:
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(address, options) as channel:
         yield channel
-
-
-@pytest.fixture(scope="module")
-def version(status: ModelServiceStub) -> int:
-    """The version of `digits` that is served."""
-    answer = status.GetModelStatus(GetModelStatusRequest(model_spec=ModelSpec(name="digits")), timeout=TIMEOUT)
-    return max(told.version for told in answer.model_version_status if told.state == ModelVersionStatus.AVAILABLE)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +97,7 @@ def test_the_benchmark_signature_answers_rows_and_blanks_past_the_end(prediction
     answer = prediction.Predict(request, timeout=TIMEOUT)
     assert answer.model_spec.signature_name == "benchmark"
     assert set(answer.outputs) == {"model", "description", "loss", "accuracy", "served"}
-    assert list(answer.outputs["model"].string_val) == [b"A", b"B", b""]
+    assert [bool(name) for name in answer.outputs["model"].string_val] == [True, True, False]
     accuracy, served = answer.outputs["accuracy"].float_val, answer.outputs["served"].bool_val
     assert (len(accuracy), accuracy[2], len(served), served[2]) == (3, 0, 3, False)
 
