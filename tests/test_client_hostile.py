@@ -127,4 +127,4 @@ def test_each_gets_one_clear_line_and_the_good_ones_are_classified(processes, co
     assert len(failed) > 150
     assert printed[:-1] == [f"error: {result['error']}" for result in failed]
     assert all(result["error"].startswith(f"{result['file']}: ") for result in failed)
-    assert used.ru_maxrss < 1 << 20  # KiB: 1 GiB
+    assert used.ru_maxrss < 1 << 20  # KiB: 1 GiB, of the largest process, those that read images among them
