@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# Targets: client, serving (embedded server), training (CPU, or GPU with EXTRA=gpu), tensorflow-serving.
+# Targets: client, serving (embedded server), training (CPU, or GPU with EXTRA=gpu), tensorflow-serving, and models,
+# which brings the promoted model to a Kubernetes pod.
 #   docker build --target serving -t digits-serving .
 #   docker run --read-only -p 8500:8500 -p 8501:8501 -v "$PWD/models:/models:ro" digits-serving
 # compose.yaml starts either server and classifies samples.
@@ -50,6 +51,10 @@ ENV DIGITS_MODELS=/digits/models
 WORKDIR /digits
 ENTRYPOINT ["digits"]
 CMD ["train"]
+
+FROM busybox:1.37 AS models
+COPY models/digits /models/digits
+USER 1000:0
 
 # The official server with our configuration and the promoted model baked in: needs models/digits from `digits train`.
 FROM tensorflow/serving:2.20.0 AS tensorflow-serving

@@ -48,7 +48,7 @@ def test_the_linter_has_nothing_to_say() -> None:
 
 
 def test_there_is_a_stage_for_each_part_and_each_is_based_on_an_image_or_an_earlier_one() -> None:
-    assert list(STAGES) == ["wheel", "base", "client", "serving", "training", "tensorflow-serving"]
+    assert list(STAGES) == ["wheel", "base", "client", "serving", "training", "models", "tensorflow-serving"]
     for position, (stage, instructions) in enumerate(STAGES.items()):
         source = instructions[0][1].split()[0]
         assert ":" in source or source in list(STAGES)[:position], stage
