@@ -89,6 +89,8 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "A": {"epochs": 18, "batch_size": 64},
     "B": {"epochs": 18, "batch_size": 64, "dropout_share": 0.15},
     "C": {"epochs": 18, "batch_size": 64},
+    "D": {"epochs": 24},
+    "E": {"epochs": 18},
     "G": {"epochs": 26, "weight_average": None},  # batch normalization keeps statistics of the newest weights
 }
 """The small nets want more and smaller steps, and have the time for them; docs/accuracy.md has what was tried."""
