@@ -62,9 +62,7 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
 
 
-def decode(
-    source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE, guard: Guard = OWN_FILES
-) -> Decoded:
+def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage.
 
     Gives the image as `reduce` leaves it. Of an animation the first frame is read.

@@ -44,7 +44,8 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 def _how_to_try(settings: Settings, port: int) -> str:
     trust = " --ca CA.pem" if settings.certificates else ""
-    return f"try it: digits samples samples && digits classify samples/*.png --server {_reachable(settings).address(port)}{trust}"
+    server = _reachable(settings).address(port)
+    return f"try it: digits samples samples && digits classify samples/*.png --server {server}{trust}"
 
 
 def _what_to_do(models: Path, served: list[str]) -> str:

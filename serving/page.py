@@ -28,7 +28,6 @@ from PIL import Image
 
 from client.answers import Prediction
 from client.contract import CLASSES, IMAGE_SIZE
-from client.digit import Prepared
 from client.errors import ContractMismatch
 from client.image import Guard
 from client.prepare import Batch, attempt

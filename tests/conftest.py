@@ -1,4 +1,4 @@
-"""Real things that the tests share: MNIST, a limited training with its exports, running servers, certificates, a browser."""
+"""Real things that the tests share: MNIST, a limited training and its exports, servers, certificates, a browser."""
 
 import base64
 import datetime
@@ -392,7 +392,7 @@ class Chromium:
         return answer["result"].get("value")
 
     def faults(self, boxes, blocks, narrowest):
-        """Tell what is outside of the page or cut of the boxes, which blocks overlap, which images are not shown so wide."""
+        """Tell which boxes are cut or outside of the page, blocks overlap, and images are missing or not so wide."""
         return self.evaluate(f"{FAULTS}({json.dumps(boxes)}, {json.dumps(blocks)}, {narrowest})")
 
     def requested(self):
