@@ -64,7 +64,7 @@ class Page:
         self._limits = replace(limits, message_mib=min(limits.message_mib, MOST_MIB))
         self._pictures, self._rate = Admission(MOST_PICTURES), Rate(PICTURES_PER_SECOND, BURST)
         self._thread = ThreadPoolExecutor(1, "page")
-        self._files = {"/": _page(PAGE_FILE.read_text())}
+        self._files = {"/": _page(PAGE_FILE.read_text("utf-8"))}
         self._files |= {f"/page/digits/{n}.png": answer for n, answer in enumerate(_gallery())}
 
     def has(self, path: str) -> bool:
