@@ -15,7 +15,7 @@ demo: $(INSTALLED)  ## train all seven models, serve the best, classify ten samp
 	cat "$$log"; echo "$(BIN)/digits classify samples --server $$address"; \
 	$(BIN)/digits classify samples --server "$$address"
 
-test: $(INSTALLED) check  ## what CI runs; the report is looked at in Chromium
+test: $(INSTALLED) check  ## what CI runs; the report and the page are looked at in Chromium
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 	{ apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/pytest

@@ -43,6 +43,17 @@ LYING = (5, 6, 7, 8)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; set once, as threads share the filters
 
 
+class Guard(NamedTuple):
+    """What is read at all: images of so many pixels, and of these formats by Pillow's names; None is all of them."""
+
+    max_pixels: int = MAX_PIXELS
+    formats: tuple[str, ...] | None = None
+
+
+OWN_FILES = Guard()
+"""Whoever names a file on this machine may read any."""
+
+
 class Decoded(NamedTuple):
     """A small upright image, how many frames the file has, and its width and height when it is upright."""
 
@@ -51,35 +62,38 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
 
 
-def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE) -> Decoded:
+def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage.
 
     Gives the image as `reduce` leaves it. Of an animation the first frame is read.
     """
     try:
-        with _opened(source) as image:
-            return reduce(image, size)
+        with _opened(source, guard.formats) as image:
+            return reduce(image, size, guard.max_pixels)
     except InvalidImage:
         raise
     except MemoryError as error:
         raise InvalidImage("needs more memory than there is") from error
     except Image.DecompressionBombError as error:
-        raise InvalidImage(f"more than {MAX_PIXELS // 10**6} million pixels") from error
+        raise InvalidImage(f"more than {guard.max_pixels // 10**6} million pixels") from error
     except UnidentifiedImageError as error:
-        raise InvalidImage("not an image that Pillow can read") from error
+        known = f"a {' or '.join(guard.formats)} file" if guard.formats else "an image that Pillow can read"
+        raise InvalidImage(f"not {known}") from error
     except IsADirectoryError as error:
         raise InvalidImage("a folder without images") from error
     except Exception as error:
         raise InvalidImage(getattr(error, "strerror", None) or f"a damaged image ({error})") from error
 
 
-def _opened(source: str | os.PathLike[str] | bytes) -> AbstractContextManager[Image.Image]:
+def _opened(
+    source: str | os.PathLike[str] | bytes, formats: tuple[str, ...] | None
+) -> AbstractContextManager[Image.Image]:
     """Open small files from memory and PNG without asking every plugin, which halves the cost of small files."""
     data = source if isinstance(source, bytes) else _small(source)
     if data is None:
-        return Image.open(source)
+        return Image.open(source, formats=formats)
     stream = io.BytesIO(data)
-    return PngImagePlugin.PngImageFile(stream) if data.startswith(PNG) else Image.open(stream)
+    return PngImagePlugin.PngImageFile(stream) if data.startswith(PNG) else Image.open(stream, formats=formats)
 
 
 def _small(path: str | os.PathLike[str]) -> bytes | None:
@@ -99,13 +113,13 @@ def read_pipe(pipe: BinaryIO) -> bytes:
     return data
 
 
-def reduce(image: Image.Image, size: int = WORKING_SIZE) -> Decoded:
+def reduce(image: Image.Image, size: int = WORKING_SIZE, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Mends size and direction: gives mode F, L, RGB or RGBA, upright, the longer side at most `size`.
 
     Raises InvalidImage for a decompression bomb, before its pixels are read.
     """
-    if image.width * image.height > MAX_PIXELS:
-        raise InvalidImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS // 10**6} million")
+    if image.width * image.height > max_pixels:
+        raise InvalidImage(f"{image.width}x{image.height} pixels, more than {max_pixels // 10**6} million")
     width, height = image.size
     image.draft(None, (2 * size, 2 * size))  # a JPEG decoder shrinks for free
     small = shrink(image, size)

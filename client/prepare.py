@@ -16,7 +16,7 @@ from PIL import Image
 from client import contract
 from client.digit import FAINTEST, Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage
-from client.image import WORKING_SIZE, Decoded, decode, reduce, to_grey
+from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -62,19 +62,19 @@ def to_mnist(image: Image.Image) -> Pixels:
     return prepare(image).pixels
 
 
-def prepare(picture: Picture) -> Prepared:
-    """Prepare one picture. Raises InvalidImage, of which NoDigit is a kind, with the path of a file."""
+def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
+    """Prepare one picture, a file of what `guard` lets through. Raises InvalidImage, of which NoDigit is a kind."""
     if isinstance(picture, np.ndarray):
         return _as_given(picture)
     with named(picture):
-        return _prepare(decoded(picture))
+        return _prepare(decoded(picture, guard=guard))
 
 
-def decoded(picture: Picture, size: int = WORKING_SIZE) -> Decoded:
+def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Give a picture of any kind small and upright. Raises InvalidImage."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    return reduce(picture, size) if isinstance(picture, Image.Image) else decode(picture, size)
+    return reduce(picture, size) if isinstance(picture, Image.Image) else decode(picture, size, guard)
 
 
 @contextmanager
@@ -101,10 +101,10 @@ def _prepare(decoded: Decoded) -> Prepared:
     return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
 
 
-def attempt(picture: Picture) -> Outcome:
+def attempt(picture: Picture, guard: Guard = OWN_FILES) -> Outcome:
     """Prepare one picture; a bad one is an outcome too, so that it does not stop the others."""
     try:
-        return prepare(picture)
+        return prepare(picture, guard)
     except InvalidImage as error:
         return error
 

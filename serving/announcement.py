@@ -16,9 +16,20 @@ def announce(settings: Settings, served: Collection[str], port: int, rest_port: 
     for protocol, number in (("gRPC", port), ("REST", rest_port)):
         if number is not None:
             settings.log(f"listening on {settings.address(number)} ({protocol}{tls})")
-    for line in (exposure(settings.host, settings.certificates), _next_step(settings, served, port)):
+    page = f"draw a digit: {_page(settings, rest_port)}" if rest_port is not None and served else ""
+    for line in (exposure(settings.host, settings.certificates), page, _next_step(settings, served, port)):
         if line:
             settings.log(line)
+
+
+def _page(settings: Settings, rest_port: int) -> str:
+    scheme = "https" if settings.certificates else "http"
+    return f"{scheme}://{_reachable(settings).address(rest_port)}/"
+
+
+def _reachable(settings: Settings) -> Settings:
+    """Give the settings with a host that this machine can be called at, where they say all of its addresses."""
+    return replace(settings, host="127.0.0.1") if settings.host in ("0.0.0.0", "::") else settings
 
 
 def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
@@ -32,9 +43,9 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 
 def _how_to_try(settings: Settings, port: int) -> str:
-    here = replace(settings, host="127.0.0.1") if settings.host in ("0.0.0.0", "::") else settings
     trust = " --ca CA.pem" if settings.certificates else ""
-    return f"try it: digits samples samples && digits classify samples/*.png --server {here.address(port)}{trust}"
+    server = _reachable(settings).address(port)
+    return f"try it: digits samples samples && digits classify samples/*.png --server {server}{trust}"
 
 
 def _what_to_do(models: Path, served: list[str]) -> str:

@@ -14,25 +14,33 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Body:
-    """The body of a request (ASGI 3) that nobody has received yet. Made on the event loop, read on another thread."""
+    """The body of a request (ASGI 3) that nobody has received yet. Made on the event loop, read on another thread.
 
-    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
-        self._headers, self._receive = dict(scope["headers"]), receive
+    `advice` tells the sender of a body that is too long what to do instead.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, limits: Limits, advice: str = "Send fewer images at a time"
+    ) -> None:
+        self._headers, self._receive, self._advice = dict(scope["headers"]), receive, advice
         self._most_bytes, self._seconds = limits.message_mib << 20, limits.read_seconds
         self._loop = asyncio.get_running_loop()
 
     def read(self) -> bytes:
         """Wait for the body, and inflate it. Raises ServingError, also when its sender leaves or is too slow."""
         try:
-            content = asyncio.run_coroutine_threadsafe(self._receive_all(), self._loop).result()
+            content = asyncio.run_coroutine_threadsafe(self.receive(), self._loop).result()
         except TimeoutError:
             raise too_late() from None
         except CancelledError:
             raise ServingError("CANCELLED", "the server stops") from None
         return self._inflate(content) if b"gzip" in self._headers.get(b"content-encoding", b"") else content
 
-    async def _receive_all(self) -> bytes:
-        """Raise RESOURCE_EXHAUSTED as soon as the body is known to be too long."""
+    async def receive(self) -> bytes:
+        """Receive the body as it is, on the event loop.
+
+        Raises TimeoutError, and RESOURCE_EXHAUSTED as soon as the body is known to be too long.
+        """
         size, parts, more = int(self._headers.get(b"content-length", b"0")), [], True
         async with asyncio.timeout(self._seconds):
             while more and size <= self._most_bytes:
@@ -57,6 +65,4 @@ class Body:
 
     def _check_size(self, size: int) -> None:
         if size > self._most_bytes:
-            raise ServingError(
-                "RESOURCE_EXHAUSTED", f"Body larger than {self._most_bytes} bytes. Send fewer images at a time"
-            )
+            raise ServingError("RESOURCE_EXHAUSTED", f"Body larger than {self._most_bytes} bytes. {self._advice}")

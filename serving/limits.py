@@ -78,3 +78,28 @@ class Admission:
         finally:
             with self._lock:
                 self._in_flight -= 1
+
+
+class Rate:
+    """Refuses a caller who comes more than so many times a second, after a burst; for one thread.
+
+    A caller is known by what is due: the moment at which all that he has asked for would be over at that rate.
+    """
+
+    MOST_CALLERS = 10_000
+    """The one who has not come for the longest time is forgotten then."""
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._per_second, self._seconds_ahead = per_second, burst / per_second
+        self._due: dict[str, float] = {}
+
+    def check(self, caller: str) -> None:
+        """Let a caller come once. Raises RESOURCE_EXHAUSTED."""
+        now = time.monotonic()
+        due = max(self._due.pop(caller, now), now)
+        late = due - now > self._seconds_ahead - 1 / self._per_second
+        self._due[caller] = due if late else due + 1 / self._per_second
+        if len(self._due) > self.MOST_CALLERS:
+            del self._due[next(iter(self._due))]
+        if late:
+            raise ServingError("RESOURCE_EXHAUSTED", f"more than {self._per_second:g} a second. Try again in a moment")

@@ -4,12 +4,9 @@ Sources: tensorflow_serving/model_servers/http_rest_api_handler.cc, http_rest_ap
 """
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -18,10 +15,12 @@ from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequ
 from serving import json_bodies
 from serving.dataplane import SIGNATURE_DEF, Dataplane
 from serving.errors import ServingError, invalid, too_late
+from serving.http_answer import Answer, Send, as_json, refusal
 from serving.http_body import Body, Receive, Scope
 from serving.limits import Limits
 from serving.metrics import CONTENT_TYPE
 from serving.monitor import Monitor
+from serving.page import Page
 from serving.signatures import Signatures
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -30,33 +29,6 @@ _ROUTES = {
     "POST": re.compile(f"(?i:/v1/models/(?P<name>[^/:]+){_VERSION}):(?P<verb>classify|regress|predict)"),
     "GET": re.compile(f"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<verb>metadata))?)"),
 }
-HTTP_CODES = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "ALREADY_EXISTS": 409,
-    "ABORTED": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
-"""gRPC status name → HTTP code; 500 for all others."""
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer."""
-
-    code: int
-    body: bytes
-    content_type: str = "application/json"
 
 
 class RestApi:
@@ -64,6 +36,7 @@ class RestApi:
 
     def __init__(self, dataplane: Dataplane, monitor: Monitor, limits: Limits, timeout_seconds: float) -> None:
         self._dataplane, self._monitor, self._limits, self._timeout = dataplane, monitor, limits, timeout_seconds
+        self._page = Page(monitor.watched("REST", "predict", dataplane.predict), limits)
         self._threads = ThreadPoolExecutor(limits.threads, "rest")
         self._predict = monitor.watched("REST", "predict", self._predict_json)
         self._status = monitor.watched("REST", "status", dataplane.get_model_status)
@@ -76,19 +49,19 @@ class RestApi:
             async with asyncio.timeout_at(until):
                 answer = await self._answer(scope, receive, until)
         except TimeoutError:
-            answer = _refusal(too_late())
+            answer = refusal(too_late())
         except ServingError as error:
-            answer = _refusal(error)
+            answer = refusal(error)
         except Exception as error:
-            answer = _refusal(self._monitor.fault(error))
-        headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
-        await send({"type": "http.response.start", "status": answer.code, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+            answer = refusal(self._monitor.fault(error))
+        await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive, until: float) -> Answer:
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         if path == METRICS_PATH and method == "GET":
             return Answer(200, self._monitor.page().encode(), CONTENT_TYPE)
+        if self._page.has(path):
+            return await self._page.answer(scope, receive)
         if not path.lower().startswith("/v1/"):
             raise ServingError("NOT_FOUND", f"Nothing is at {path}; the models are at /v1/models")
         if method == "OPTIONS":
@@ -108,13 +81,13 @@ class RestApi:
 
     def _get(self, route: re.Match[str]) -> Answer:
         if route["name"] is None and route.end() == len("/v1/models"):
-            return _json(json_bodies.list_document(self._dataplane.list_models()))
+            return as_json(json_bodies.list_document(self._dataplane.list_models()))
         if route["name"] is None:
             raise invalid("Missing model name in request.")
         if route["verb"]:
             request = GetModelMetadataRequest(model_spec=_spec(route), metadata_field=[SIGNATURE_DEF])
-            return _json(json_bodies.metadata_document(self._metadata(request)))
-        return _json(json_bodies.status_document(self._status(GetModelStatusRequest(model_spec=_spec(route)))))
+            return as_json(json_bodies.metadata_document(self._metadata(request)))
+        return as_json(json_bodies.status_document(self._status(GetModelStatusRequest(model_spec=_spec(route)))))
 
     def _post(self, route: re.Match[str], body: Body, until: float) -> Answer:
         if route["verb"] != "predict":
@@ -122,7 +95,7 @@ class RestApi:
                 "UNIMPLEMENTED",
                 f"{route['verb']} takes tf.Example records, which the digit models do not read. Use :predict",
             )
-        return _json(self._predict(PredictRequest(model_spec=_spec(route)), body, until), indent=None)
+        return as_json(self._predict(PredictRequest(model_spec=_spec(route)), body, until), indent=None)
 
     def _predict_json(self, request: PredictRequest, body: Body, until: float) -> dict[str, Any]:
         document: dict[str, Any] = {}
@@ -156,12 +129,3 @@ def _spec(route: re.Match[str]) -> ModelSpec:
     elif route["label"]:
         spec.version_label = unquote(route["label"])
     return spec
-
-
-def _refusal(error: ServingError) -> Answer:
-    return Answer(HTTP_CODES.get(error.status, 500), _json({"error": str(error)}).body)
-
-
-def _json(document: Any, indent: int | None = 4) -> Answer:
-    """Write a document, for people indented as TensorFlow Serving does; for thousands of numbers that is slow."""
-    return Answer(200, json.dumps(document, indent=indent, ensure_ascii=False).encode(errors="replace"))

@@ -1,7 +1,9 @@
-"""Real things that the tests share: MNIST, a limited training with its exports, running servers, certificates."""
+"""Real things that the tests share: MNIST, a limited training and its exports, servers, certificates, a browser."""
 
+import base64
 import datetime
 import ipaddress
+import json
 import os
 import re
 import shutil
@@ -36,6 +38,28 @@ from client.tensors import pack_content
 from serving import versions
 
 DIGITS = str(Path(sys.executable).with_name("digits"))
+CHROMIUM = shutil.which("chromium")
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"""
+FAULTS = """((boxes, blocks, narrowest) => {
+  const faults = [], page = document.body.getBoundingClientRect();
+  const say = (what, element) => faults.push(`${what}: ${element.tagName} ${element.alt || element.innerText}`);
+  const shown = selector => [...document.querySelectorAll(selector)].filter(element => element.getClientRects().length);
+  const width = document.documentElement.scrollWidth;
+  if (width > innerWidth) faults.push(`scrolls to ${width}`);
+  for (const element of shown(boxes)) {
+    const box = element.getBoundingClientRect();
+    if (box.left < page.left || box.right > page.right) say("outside the page", element);
+    if (element.scrollWidth > element.clientWidth + 1) say("cut", element);
+    if (element.tagName == "IMG" && !(element.naturalWidth && box.width > narrowest)) say("not shown", element);
+  }
+  const places = shown(blocks).map(element => [element, element.getBoundingClientRect()]);
+  places.forEach(([element, a], index) => places.slice(index + 1).forEach(([other, b]) => {
+    const apart = a.left >= b.right || b.left >= a.right || a.top >= b.bottom || b.top >= a.bottom;
+    if (!apart) say(`overlaps ${other.tagName}`, element);
+  }));
+  return faults;
+})"""
 TIMEOUT = 60
 METHODS = {"Predict": PredictResponse, "GetModelStatus": GetModelStatusResponse}
 
@@ -333,3 +357,103 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def other(tmp_path: Path) -> Authority:
     return Authority(tmp_path / "other")
+
+
+class Chromium:
+    """A browser that is told what to do in the DevTools protocol, over a pipe: no driver and no port."""
+
+    def __init__(self, profile):
+        (theirs_in, self.out), (self.into, theirs_out) = os.pipe(), os.pipe()
+
+        def at_3_and_4():
+            os.dup2(os.dup(theirs_in), 3)
+            os.dup2(os.dup(theirs_out), 4)
+
+        command = [CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}", "about:blank"]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, close_fds=False, preexec_fn=at_3_and_4)
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.answers = os.fdopen(self.into, "rb")
+        self.buffer, self.events, self.number, self.session = b"", [], 0, None
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method, **parameters):
+        """Call a method of the protocol and wait for its answer; events that come before are kept."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        message |= {"sessionId": self.session} if self.session else {}
+        os.write(self.out, json.dumps(message).encode() + b"\0")
+        while (answer := self.read()).get("id") != self.number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def read(self):
+        while b"\0" not in self.buffer:
+            part = self.answers.read1(1 << 20)
+            assert part, "chromium ended"
+            self.buffer += part
+        message, _, self.buffer = self.buffer.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, url, width, scheme="light", media="screen"):
+        """Show a page in a window of this width, in a light or dark scheme, or as it is printed."""
+        self.events.clear()
+        self("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+        self("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self("Page.navigate", url=url)
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.read())
+
+    def evaluate(self, expression):
+        answer = self("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def faults(self, boxes, blocks, narrowest):
+        """Tell which boxes are cut or outside of the page, blocks overlap, and images are missing or not so wide."""
+        return self.evaluate(f"{FAULTS}({json.dumps(boxes)}, {json.dumps(blocks)}, {narrowest})")
+
+    def requested(self):
+        """Give the addresses that the page has asked since it was opened."""
+        asked = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [request["request"]["url"] for request in asked]
+
+    def complaints(self):
+        """Give what the browser's console holds since the page was opened."""
+        kinds = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+        return [event for event in self.events if event["method"] in kinds]
+
+    def mouse(self, kind, x, y, button="left", **more):
+        """Move, press or release a pointer at a place of the window."""
+        held = int(kind != "mouseReleased")
+        self("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=held, clickCount=1, **more)
+
+    def press(self, key, modifiers=0):
+        """Press and release a key; 2 is Control."""
+        code = {"Tab": 9, "Enter": 13}.get(key, 0)
+        text = {"Tab": "", "Enter": "\r"}.get(key, "" if modifiers else key)
+        for kind in ("keyDown", "keyUp"):
+            event = {"key": key, "text": text, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+            self("Input.dispatchKeyEvent", type=kind, **event)
+
+    def screenshot(self):
+        """Give a PNG of the whole page."""
+        return base64.b64decode(self("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+
+    def close(self):
+        os.close(self.out)  # the end of the pipe ends the browser
+        self.process.wait(30)
+        self.answers.close()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    if CHROMIUM is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("no chromium here; as root, make test installs it")
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -36,6 +36,7 @@ def test_it_says_what_it_serves_where_and_how_to_try_it(root: Path, start) -> No
         "A/1: serving with LiteRT",
         f"listening on {address} (gRPC)",
         f"listening on {rest} (REST)",
+        f"draw a digit: http://{rest}/",
         f"try it: digits samples samples && digits classify samples/*.png --server {address}",
     ]
 

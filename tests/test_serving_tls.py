@@ -46,6 +46,7 @@ def test_with_a_certificate_a_port_speaks_tls_only(launch, authority, other, pro
     server = launch("--tls-cert", cert, "--tls-key", key)
     address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
     assert f"listening on {address} ({protocol} over TLS)" in server.lines
+    assert f"draw a digit: https://{server.endpoints['REST']}/" in server.lines
     assert ask(address, authority.ca) == 1
     with pytest.raises(REFUSED):
         ask(address, other.ca)
