@@ -10,15 +10,16 @@ from serving.settings import Settings
 from serving.tls import exposure
 
 
-def announce(settings: Settings, served: Collection[str], port: int, rest_port: int | None) -> None:
-    """Tell the addresses, a warning if others can listen in, and the next step for what is served."""
-    tls = settings.certificates.describe() if settings.certificates else ""
-    for protocol, number in (("gRPC", port), ("REST", rest_port)):
-        if number is not None:
-            settings.log(f"listening on {settings.address(number)} ({protocol}{tls})")
-    for line in (exposure(settings.host, settings.certificates), _next_step(settings, served, port)):
-        if line:
-            settings.log(line)
+def announcement(settings: Settings, served: Collection[str], port: int, rest_port: int | None) -> list[str]:
+    """Give lines: the addresses, a warning if others can listen in, and the next step for what is served."""
+    tls = settings.tls.describe() if settings.tls else ""
+    addresses = [
+        f"listening on {settings.address(number)} ({protocol}{tls})"
+        for protocol, number in (("gRPC", port), ("REST", rest_port))
+        if number is not None
+    ]
+    hints = exposure(settings.host, tls=bool(settings.tls)), _next_step(settings, served, port)
+    return addresses + [hint for hint in hints if hint]
 
 
 def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
@@ -33,7 +34,7 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 def _how_to_try(settings: Settings, port: int) -> str:
     here = replace(settings, host="127.0.0.1") if settings.host in ("0.0.0.0", "::") else settings
-    trust = " --ca CA.pem" if settings.certificates else ""
+    trust = " --ca CA.pem" if settings.tls else ""
     return f"try it: digits samples samples && digits classify samples/*.png --server {here.address(port)}{trust}"
 
 
