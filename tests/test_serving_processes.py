@@ -31,6 +31,11 @@ def children(server) -> set[int]:
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
+def kill(server, victim: int, wait_until) -> None:
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in children(server))
+
+
 def alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -43,6 +48,11 @@ def page(server) -> str:
         return connection.getresponse().read().decode()
 
 
+def answering(server) -> set[str]:
+    """Give the numbers of the processes that take some of a few new connections."""
+    return {number for _ in range(8) for number in re.findall(r'digits_served_version{process="(.)"', page(server))}
+
+
 def asked_on_a_new_connection(server) -> int:
     """Predict on a connection of its own; gives the version that answered."""
     with grpc.insecure_channel(server.address, OWN_CONNECTION) as channel:
@@ -53,7 +63,10 @@ def asked_on_a_new_connection(server) -> int:
 
 def test_connections_of_both_protocols_are_spread_over_the_processes(launch, wait_until) -> None:
     server = launch("--processes", "2")
-    assert len(children(server)) == 2
+    cores = [os.sched_getaffinity(pid) for pid in children(server)]
+    assert len(cores) == 2
+    assert all(len(one) == 1 for one in cores)
+    assert set.union(*cores) == set(sorted(os.sched_getaffinity(0))[:2])
     predicts: dict[str, str] = {}
 
     def both_have_predicted() -> bool:
@@ -84,12 +97,9 @@ def test_a_process_that_is_killed_is_started_again_and_the_service_goes_on(launc
     with Client(server.address) as client:
         client.classify([BLANK])
         for victim in before:
-            os.kill(victim, signal.SIGKILL)
+            kill(server, victim, wait_until)
             assert client.classify([BLANK])[0].model_version == 1
-            wait_until(lambda: len(children(server)) == 2)
-    wait_until(
-        lambda: {"1", "2"} == {number for _ in range(16) for number in re.findall(r'process="(\d)"', page(server))}
-    )
+            wait_until(lambda: answering(server) == {"1", "2"})
     assert not before & children(server)
     told = [line for line in server.lines if line.startswith("error")]
     assert sorted(told) == [f"error: process {n} was ended by SIGKILL: it is started again" for n in (1, 2)]
@@ -107,6 +117,7 @@ def test_a_new_version_reaches_all_processes_and_fails_no_request(root: Path, st
     askers = [threading.Thread(target=ask) for _ in range(2)]
     for asker in askers:
         asker.start()
+    wait_until(lambda: versions)
     publish(root)
     for number in (1, 2):
         server.wait_for(f"process {number}: digits/1: unloaded")
