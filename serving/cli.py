@@ -53,6 +53,7 @@ def serve(
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Predict requests at a time in each process; the rest are refused.")
     ] = 96,
+    max_wait_seconds: Annotated[float, typer.Option(min=0, help="Longest expected wait for others' images.")] = 1.0,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
     read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,
@@ -94,7 +95,11 @@ def serve(
         poll_seconds=poll_seconds,
         drain_seconds=drain_seconds,
         limits=Limits(
-            in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
+            in_flight=max_in_flight,
+            wait_seconds=max_wait_seconds,
+            images=max_images,
+            message_mib=max_message_mib,
+            read_seconds=read_seconds,
         ),
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
         log=Log(log_level, log_format),
