@@ -124,9 +124,7 @@ def _started(target: Target, expected: Array) -> Iterator[tuple[str, float, subp
     begin = time.perf_counter()
     with (
         tempfile.TemporaryFile() as told,
-        subprocess.Popen(
-            [target.python, *target.arguments, str(port)], stdout=told, stderr=told, start_new_session=True
-        ) as process,
+        subprocess.Popen([target.python, *target.arguments, str(port)], stdout=told, stderr=told) as process,
     ):
         try:
             while not _answers(target.wire, port, expected):
@@ -140,7 +138,7 @@ def _started(target: Target, expected: Array) -> Iterator[tuple[str, float, subp
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
 
 
 def _free_port() -> int:
@@ -240,6 +238,7 @@ def main() -> None:
                 passes[-1][name] = measure(wanted[name], expected, cores, given.seconds)
             except RuntimeError as error:
                 absent[name] = f"failed: {error}"
+    os.sched_setaffinity(0, cores)
     report(passes, engine, absent)
 
 

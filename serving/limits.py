@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from serving.errors import ServingError, too_late
 
-WEIGHT = 0.1
-"""Of the newest request in the average of what a row takes."""
+MEMORY_ROWS = 256
+"""A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
 
@@ -21,7 +21,7 @@ class Limits:
     images a request, MiB a message, and the seconds that a message may take to come in."""
 
     in_flight: int = 96
-    wait_seconds: float = 1.0
+    wait_seconds: float = 5.0
     images: int = 32_768
     message_mib: int = 64
     read_seconds: float = 30.0
@@ -116,4 +116,4 @@ class Backlog:
             with self._lock:
                 self._rows -= rows
                 taken = (time.perf_counter() - start) / max(ahead, 1)
-                self._seconds_a_row += (taken - self._seconds_a_row) * WEIGHT
+                self._seconds_a_row += (taken - self._seconds_a_row) * rows / (rows + MEMORY_ROWS)
