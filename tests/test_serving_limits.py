@@ -194,9 +194,8 @@ def test_the_backlog_weighs_rows_by_the_time_they_take_and_forgets_who_left_by_a
         with pytest.raises(KeyError), backlog.turn(10):
             time.sleep(0.005)
             raise KeyError
-    two = backlog.turn(100), backlog.turn(100)  # the first waits for nobody, the second for 0.05 s
-    refusal = pytest.raises(ServingError, match="^200 rows wait already, about 0")
-    with two[0], two[1], refusal as caught, backlog.turn(1):
+    refusal = pytest.raises(ServingError, match="^1001 rows wait already, about 0")
+    with backlog.turn(1), backlog.turn(1000), refusal as caught, backlog.turn(1):  # one row is not long, 1001 are
         pass
     assert caught.value.status == "RESOURCE_EXHAUSTED"
     with backlog.turn(1000):
