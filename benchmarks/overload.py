@@ -3,8 +3,8 @@
     python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 5 0.01]
 
 For each limit (`digits serve --max-wait-seconds`): p99 and rate of one request at a time; at four times the rate, p99
-of the accepted ones, how many were refused and how soon; and p99 of one request at a time right after. The server has the
-first core, the load the last one. The last line is JSON.
+of the accepted ones, how many were refused and how soon; and p99 of one request at a time right after. The server has
+the first core, the load the last one. The last line is JSON.
 """
 
 import argparse

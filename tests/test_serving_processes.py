@@ -141,7 +141,7 @@ def test_a_signal_ends_all_after_their_calls(launch, number: int) -> None:
     assert not any(map(alive, workers))
 
 
-def test_a_second_signal_leaves_at_once(launch) -> None:
+def test_a_second_signal_leaves_at_once(launch, wait_until) -> None:
     server = launch("--processes", "2")
     workers = children(server)
     server.endless_call()
@@ -149,7 +149,7 @@ def test_a_second_signal_leaves_at_once(launch) -> None:
     server.wait_for("process 1: stopping")
     server.process.terminate()
     assert server.ended() == 128 + signal.SIGTERM
-    assert not any(map(alive, workers))
+    wait_until(lambda: not any(map(alive, workers)))
 
 
 def test_no_process_outlives_its_parent(launch, wait_until) -> None:
