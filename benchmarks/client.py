@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, renderings
-from benchmarks.serving import running
+from benchmarks.servers import running
 from serving.versions import latest_version
 
 USUAL_FILES = 1000

@@ -1,6 +1,6 @@
-"""A load of equal Predict requests from another process: h2load (C++) where it is installed, else a Python client.
+"""A load of equal requests from another process: h2load (C++) where it is installed, else a Python gRPC client.
 
-    python -m benchmarks.load ADDRESS REQUEST_FILE IN_FLIGHT SECONDS     # the Python client, one latency a line, µs
+    python -m benchmarks.load ADDRESS PATH REQUEST_FILE IN_FLIGHT SECONDS   # the Python client, one latency a line, µs
 
 The Python client needs about as much processor time for a request as a Python server, so it hides differences: for
 figures to rely on install h2load (Debian: nghttp2-client).
@@ -19,7 +19,10 @@ from pathlib import Path
 
 import grpc
 
-METHOD = "/tensorflow.serving.PredictionService/Predict"
+from benchmarks.wires import Wire
+
+MOST_CONNECTIONS = 16
+"""Several requests share one, as in gRPC they do; enough that several processes on a port each get some."""
 GENERATOR = "h2load" if shutil.which("h2load") else "python"
 
 
@@ -32,51 +35,52 @@ class Figures:
     p99_ms: float
 
 
-def measure(address: str, request: bytes, in_flight: int, seconds: float) -> Figures:
+def measure(wire: Wire, address: str, request: bytes, in_flight: int, seconds: float) -> Figures:
     """Keep so many requests in flight for that time. Raises RuntimeError when the answers are not the expected ones."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         if GENERATOR == "h2load":
-            latencies = _h2load(address, request, in_flight, seconds, Path(folder))
+            latencies = _h2load(wire, address, request, in_flight, seconds, Path(folder))
             elapsed = seconds
         else:
-            latencies = _python(address, request, in_flight, seconds, Path(folder))
+            latencies = _python(wire, address, request, in_flight, seconds, Path(folder))
             elapsed = min(seconds, time.perf_counter() - start)
     percentiles = statistics.quantiles(latencies, n=100)
     return Figures(len(latencies) / elapsed, percentiles[49] / 1000, percentiles[98] / 1000)
 
 
-def _h2load(address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
+def _h2load(wire: Wire, address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
     """Run h2load; it counts any HTTP answer, so the bytes of the answers are checked against a good one's."""
-    (folder / "request").write_bytes(struct.pack(">xI", len(request)) + request)  # gRPC's prefix: plain, length
-    connections = min(in_flight, 4)
-    command = ["h2load", f"http://{address}{METHOD}", "-c", str(connections), "-m", str(in_flight // connections)]
+    prefix = struct.pack(">xI", len(request)) if wire.is_grpc else b""  # gRPC's: not compressed, length
+    (folder / "request").write_bytes(prefix + request)
+    connections = min(in_flight, MOST_CONNECTIONS) if wire.is_grpc else in_flight
+    command = ["h2load", f"http://{address}{wire.path}", "-c", str(connections), "-m", str(in_flight // connections)]
     command += ["-D", f"{seconds * 1000:.0f}ms", "-d", str(folder / "request"), "--log-file", str(folder / "log")]
-    command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    command += ["-H", "content-type: application/grpc", "-H", "te: trailers"] if wire.is_grpc else ["--h1"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     latencies = [int(line.split("\t")[2]) for line in (folder / "log").read_text().splitlines()]
     traffic = next(line for line in printed.splitlines() if line.startswith("traffic:"))
     received = int(traffic.rsplit("(", 1)[1].split(")")[0])
-    expected = (5 + len(_call(address)(request))) * len(latencies)
+    expected = (len(prefix) + len(wire.call(address, request))) * len(latencies)
     if not 0.98 < received / expected < 1.1:
         raise RuntimeError(f"{received} bytes came back where {expected} were expected: some calls failed")
     return latencies
 
 
-def _python(address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
+def _python(wire: Wire, address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
+    if not wire.is_grpc:
+        raise RuntimeError("HTTP/1.1 needs h2load. Run: apt-get install nghttp2-client")
     (folder / "request").write_bytes(request)
-    command = [sys.executable, "-m", "benchmarks.load", address, str(folder / "request"), str(in_flight), str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.load", address, wire.path, str(folder / "request")]
+    command += [str(in_flight), str(seconds)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [int(line) for line in printed.splitlines()]
 
 
-def _call(address: str) -> grpc.UnaryUnaryMultiCallable:
-    return grpc.insecure_channel(address).unary_unary(METHOD)
-
-
 def main() -> None:
-    address, request, in_flight, seconds = sys.argv[1], Path(sys.argv[2]).read_bytes(), *map(float, sys.argv[3:])
-    call, latencies, end = _call(address), [], time.perf_counter() + seconds
+    address, path, request = sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_bytes()
+    in_flight, seconds = map(float, sys.argv[4:])
+    call, latencies, end = grpc.insecure_channel(address).unary_unary(path), [], time.perf_counter() + seconds
 
     def ask() -> None:
         while (start := time.perf_counter()) < end:

@@ -1,14 +1,15 @@
 """Overload: four times the requests that the server can answer, arriving whether it answers or not.
 
-    python -m benchmarks.overload [--models models] [--images 256] [--in-flight 1 2 96] [--seconds 5]
+    python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 5 0.01]
 
-For each limit (`digits serve --max-in-flight`): p99 of one request at a time, the capacity with as many in flight as
-are let in, then four times that rate: p99 of the accepted ones, how many were refused and how soon, and p99 of one
-request at a time right after. The last line is JSON.
+For each limit (`digits serve --max-wait-seconds`): p99 and rate of one request at a time; at four times the rate, p99
+of the accepted ones, how many were refused and how soon; and p99 of one request at a time right after. The server has
+the first core, the load the last one. The last line is JSON.
 """
 
 import argparse
 import json
+import os
 import statistics
 import threading
 import time
@@ -16,13 +17,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import grpc
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.load import METHOD
-from benchmarks.serving import request_of, running
+from benchmarks.servers import running
+from benchmarks.wires import predict_request
+from client.contract import PREDICTION_SERVICE
+from client.tensors import Array
 
+METHOD = f"/{PREDICTION_SERVICE}/Predict"
 FACTOR = 4
 WARM_UP = 20
 
@@ -49,7 +54,7 @@ class Outcomes:
 class Figures:
     """What a limit did: milliseconds, and requests a second."""
 
-    in_flight: int
+    wait_seconds: float
     unloaded_p99: float
     capacity: float
     offered: float
@@ -102,19 +107,23 @@ def opened(channel: grpc.Channel, request: bytes, rate: float, seconds: float) -
     return outcomes, reached
 
 
-def measure(models: Path, images: int, in_flight: int, seconds: float) -> Figures:
+def measure(models: Path, model: str, images: Array, wait_seconds: float, seconds: float) -> Figures:
     """Start a server with the limit and load it."""
-    options = ["--models", str(models), "--port", "0", "--max-in-flight", str(in_flight)]
-    request = request_of("digits", images)
+    options = ["--models", str(models), "--model-name", model, "--port", "0", "--max-wait-seconds", str(wait_seconds)]
+    request, cores = predict_request(model, images), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[0]})
     with running("serving", "serve", *options) as server, grpc.insecure_channel(server.address) as channel:
+        for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
+            os.sched_setaffinity(thread, {cores[-1]})
         for _ in range(WARM_UP):
             channel.unary_unary(METHOD)(request)
         unloaded = closed(channel, request, 1, seconds)
-        capacity = len(closed(channel, request, in_flight, seconds).answered) / seconds
+        capacity = len(unloaded.answered) / seconds
         over, offered = opened(channel, request, FACTOR * capacity, seconds)
         after = closed(channel, request, 1, seconds)
+    os.sched_setaffinity(0, cores)
     return Figures(
-        in_flight=in_flight,
+        wait_seconds=wait_seconds,
         unloaded_p99=p99(unloaded.answered),
         capacity=capacity,
         offered=offered,
@@ -129,14 +138,16 @@ def measure(models: Path, images: int, in_flight: int, seconds: float) -> Figure
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--models", type=Path, default=Path("models"))
+    options.add_argument("--model", default="digits")
     options.add_argument("--images", type=int, default=256)
-    options.add_argument("--in-flight", type=int, nargs="+", default=[1, 2, 96])
+    options.add_argument("--wait-seconds", type=float, nargs="+", default=[5, 0.01])
     options.add_argument("--seconds", type=float, default=5)
     given = options.parse_args()
-    figures = [measure(given.models, given.images, limit, given.seconds) for limit in given.in_flight]
+    images = np.random.default_rng(0).integers(0, 256, (given.images, 28, 28), np.uint8)
+    figures = [measure(given.models, given.model, images, limit, given.seconds) for limit in given.wait_seconds]
     table = Table(*(name.replace("_", " ") for name in asdict(figures[0])), box=None)
     for row in figures:
-        table.add_row(*(f"{value:,.1f}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
+        table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
     Console(soft_wrap=True).print(table)
     print(json.dumps({"figures": [asdict(row) for row in figures], "machine": machine.describe()}))
 

@@ -23,7 +23,7 @@ import grpc
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.serving import Server, running
+from benchmarks.servers import Server, running
 from client.contract import IMAGES, MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.config_pb2 import ModelConfig, ReloadConfigRequest
 from client.proto.serving_pb2 import ModelSpec, PredictRequest, PredictResponse

@@ -1,6 +1,6 @@
 """The usual hand-written Predict server: grpc.server, official stubs, the SavedModel's function, TensorFlow's codec.
 
-    python -m benchmarks.usual_server VERSION_DIR
+    python -m benchmarks.usual_server VERSION_DIR [PORT]
 
 What many projects run instead of TensorFlow Serving; prints its address. Only benchmarks/serving.py uses it.
 """
@@ -35,7 +35,7 @@ class UsualService(PredictionServiceServicer):
 def main() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=10))
     add_PredictionServiceServicer_to_server(UsualService(sys.argv[1]), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{sys.argv[2] if len(sys.argv) > 2 else 0}")
     server.start()
     print(f"listening on 127.0.0.1:{port}", file=sys.stderr, flush=True)
     server.wait_for_termination()

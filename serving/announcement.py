@@ -10,20 +10,21 @@ from serving.settings import Settings
 from serving.tls import exposure
 
 
-def announce(settings: Settings, served: Collection[str], port: int, rest_port: int | None) -> None:
-    """Tell the addresses, a warning if others can listen in, and the next step for what is served."""
-    tls = settings.certificates.describe() if settings.certificates else ""
-    for protocol, number in (("gRPC", port), ("REST", rest_port)):
-        if number is not None:
-            settings.log(f"listening on {settings.address(number)} ({protocol}{tls})")
+def announcement(settings: Settings, served: Collection[str], port: int, rest_port: int | None) -> list[str]:
+    """Give lines: the addresses, a warning if others can listen in, the page, and the next step for what is served."""
+    tls = settings.tls.describe() if settings.tls else ""
+    addresses = [
+        f"listening on {settings.address(number)} ({protocol}{tls})"
+        for protocol, number in (("gRPC", port), ("REST", rest_port))
+        if number is not None
+    ]
     page = f"draw a digit: {_page(settings, rest_port)}" if rest_port is not None and served else ""
-    for line in (exposure(settings.host, settings.certificates), page, _next_step(settings, served, port)):
-        if line:
-            settings.log(line)
+    hints = exposure(settings.host, tls=bool(settings.tls)), page, _next_step(settings, served, port)
+    return addresses + [hint for hint in hints if hint]
 
 
 def _page(settings: Settings, rest_port: int) -> str:
-    scheme = "https" if settings.certificates else "http"
+    scheme = "https" if settings.tls else "http"
     return f"{scheme}://{_reachable(settings).address(rest_port)}/"
 
 
@@ -43,7 +44,7 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 
 def _how_to_try(settings: Settings, port: int) -> str:
-    trust = " --ca CA.pem" if settings.certificates else ""
+    trust = " --ca CA.pem" if settings.tls else ""
     server = _reachable(settings).address(port)
     return f"try it: digits samples samples && digits classify samples/*.png --server {server}{trust}"
 

@@ -15,7 +15,7 @@ from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
     from serving.releases import Release
-    from serving.tls import Certificates
+    from serving.settings import TlsFiles
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,6 +33,7 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="A models.config as TensorFlow Serving's, instead of a model root.")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Server processes on these ports, one a core.")] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = GRPC_PORT,
     rest_port: Annotated[
@@ -49,7 +50,10 @@ def serve(
         Literal["embedded", "tensorflow-serving"],
         typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
     ] = "embedded",
-    max_in_flight: Annotated[int, typer.Option(min=1, help="Predict requests at a time; the rest are refused.")] = 96,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, help="Predict requests at a time in each process; the rest are refused.")
+    ] = 96,
+    max_wait_seconds: Annotated[float, typer.Option(min=0, help="Longest expected wait for others' images.")] = 5.0,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
     read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,
@@ -78,35 +82,43 @@ def serve(
         if find_spec(package) is None:
             raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
     from serving.limits import Limits
-    from serving.server import run
     from serving.settings import Settings
 
-    log = Log(log_level, log_format)
-    run(
-        Settings(
-            models=models,
-            config=config,
-            model_name=model_name,
-            host=host,
-            port=port,
-            rest_port=rest_port,
-            rest_timeout_seconds=rest_timeout_seconds,
-            poll_seconds=poll_seconds,
-            drain_seconds=drain_seconds,
-            limits=Limits(
-                in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
-            ),
-            certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
-            log=log,
-        )
+    settings = Settings(
+        models=models,
+        config=config,
+        model_name=model_name,
+        host=host,
+        port=port,
+        rest_port=rest_port,
+        rest_timeout_seconds=rest_timeout_seconds,
+        poll_seconds=poll_seconds,
+        drain_seconds=drain_seconds,
+        limits=Limits(
+            in_flight=max_in_flight,
+            wait_seconds=max_wait_seconds,
+            images=max_images,
+            message_mib=max_message_mib,
+            read_seconds=read_seconds,
+        ),
+        tls=_tls_files(tls_cert, tls_key, tls_client_ca),
+        log=Log(log_level, log_format),
     )
+    if processes > 1:
+        from serving.processes import run_several
+
+        run_several(settings, processes)
+    else:
+        from serving.server import run
+
+        run(settings)
 
 
-def _certificates(cert: Path | None, key: Path | None, client_ca: Path | None, log: Log) -> "Certificates | None":
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "TlsFiles | None":
     if cert and key:
-        from serving.tls import Certificates
+        from serving.settings import TlsFiles
 
-        return Certificates(cert, key, client_ca, log)
+        return TlsFiles(cert, key, client_ca)
     if cert or key or client_ca:
         raise UsageError("TLS needs a certificate and its key: give both --tls-cert and --tls-key")
     return None

@@ -25,7 +25,7 @@ from client.proto.serving_pb2 import (
 from client.tensors import Array, pack_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
-from serving.limits import Admission, Budget, Limits
+from serving.limits import Admission, Backlog, Budget, Limits
 from serving.servable import Version
 from serving.signatures import Signatures
 
@@ -44,6 +44,7 @@ class Dataplane:
     def __init__(self, catalog: Catalog, limits: Limits, ran: Callable[[str, str, int, float], None]) -> None:
         self._catalog, self._limits, self._ran = catalog, limits, ran
         self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
+        self._backlog = Backlog(limits.wait_seconds)
 
     def predict(
         self,
@@ -71,7 +72,8 @@ class Dataplane:
         with self._catalog.use(name, version) as (number, model):
             complete(model.signatures)
             start = time.perf_counter()
-            signature, outputs = model.predict(request, budget)
+            with self._backlog.turn(min(_count_asked(request), self._limits.images)):
+                signature, outputs = model.predict(request, budget)
             self._ran(name, model.engine, _count_rows(outputs), time.perf_counter() - start)
         response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
         response.model_spec.version.value = number
@@ -131,6 +133,13 @@ class Dataplane:
         if spec.name and spec.WhichOneof("version_choice") == "version_label":
             return spec.name, self._catalog.labelled(spec.name, spec.version_label)
         return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _count_asked(request: PredictRequest) -> int:
+    """Give how many rows a request says that it holds, before anything of it is checked."""
+    return max(
+        (tensor.tensor_shape.dim[0].size for tensor in request.inputs.values() if tensor.tensor_shape.dim), default=1
+    )
 
 
 def _count_rows(outputs: Mapping[str, Array]) -> int:

@@ -22,20 +22,30 @@ NOT_OFFERED = {
 }
 
 
-def handlers(dataplane: Dataplane, monitor: Monitor, read_seconds: float) -> list[grpc.GenericRpcHandler]:
+RELOAD = "HandleReloadConfigRequest"
+ONE_OF_SEVERAL = (
+    f"{RELOAD} would reach only one of the processes that serve here. Change the file of --config, which all of them "
+    "follow, or serve with --processes 1."
+)
+
+
+def handlers(
+    dataplane: Dataplane, monitor: Monitor, read_seconds: float, *, alone: bool
+) -> list[grpc.GenericRpcHandler]:
     """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names.
 
-    A Predict whose message does not come within `read_seconds` is cancelled.
+    A Predict whose message does not come within `read_seconds` is cancelled. Only a server that is `alone` takes a
+    reload.
     """
     metadata, status = dataplane.get_model_metadata, dataplane.get_model_status
     prediction = {
         "Predict": _predict_handler(dataplane, monitor, Reader(read_seconds)),
         "GetModelMetadata": _handler(monitor.watched("GRPC", "GetModelMetadata", metadata), GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
-    reload_config = monitor.watched("GRPC", "HandleReloadConfigRequest", dataplane.reload_config)
+    reload_config = monitor.watched("GRPC", RELOAD, dataplane.reload_config)
     model = {
         "GetModelStatus": _handler(monitor.watched("GRPC", "GetModelStatus", status), GetModelStatusRequest),
-        "HandleReloadConfigRequest": _timed_handler(reload_config, ReloadConfigRequest),
+        RELOAD: _timed_handler(reload_config, ReloadConfigRequest) if alone else _refusal(ONE_OF_SEVERAL),
     }
     return [
         grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),

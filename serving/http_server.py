@@ -15,7 +15,10 @@ IDLE_SECONDS = 75
 
 
 class HttpServer:
-    """Has the address at once, answers between `start` and `stop`. Raises OSError when the address cannot be used."""
+    """Has the address at once, answers between `start` and `stop`; with `shared` other processes may have it too.
+
+    Raises OSError when the address cannot be used.
+    """
 
     def __init__(
         self,
@@ -24,6 +27,7 @@ class HttpServer:
         port: int,
         context: ssl.SSLContext | None = None,
         *,
+        shared: bool = False,
         max_connections: int = MAX_CONNECTIONS,
         idle_seconds: int = IDLE_SECONDS,
     ) -> None:
@@ -35,6 +39,8 @@ class HttpServer:
         self._socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         )  # a restart need not wait for old connections
+        if shared:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind((host, port))
         self.port: int = self._socket.getsockname()[1]
         self._server: Server | None = None

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 
 from serving.errors import ServingError, too_late
 
+MEMORY_ROWS = 256
+"""A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that one server takes on: Predict requests in flight, images a request, MiB a message, and the seconds
-    that a message may take to come in."""
+    """The most that one server takes on: Predict requests in flight, seconds that one may have to wait for others,
+    images a request, MiB a message, and the seconds that a message may take to come in."""
 
     in_flight: int = 96
+    wait_seconds: float = 5.0
     images: int = 32_768
     message_mib: int = 64
     read_seconds: float = 30.0
@@ -103,3 +106,39 @@ class Rate:
             del self._due[next(iter(self._due))]
         if late:
             raise ServingError("RESOURCE_EXHAUSTED", f"more than {self._per_second:g} a second. Try again in a moment")
+
+
+class Backlog:
+    """Counts the rows that are let in and not computed yet, and refuses a request that would wait too long for them.
+
+    How long is what a row has taken lately, a moving average: a count alone lets 96 requests of one image wait for
+    milliseconds, and 96 of 256 images for many seconds. Who finds nobody before him is always let in.
+    """
+
+    def __init__(self, most_seconds: float) -> None:
+        self._most_seconds = most_seconds
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._seconds_a_row = 0.0
+
+    @contextmanager
+    def turn(self, rows: int) -> Iterator[None]:
+        """Let a request of so many rows be computed while the block lasts. Raises RESOURCE_EXHAUSTED."""
+        with self._lock:
+            wait_seconds = self._rows * self._seconds_a_row
+            if wait_seconds > self._most_seconds:
+                raise ServingError(
+                    "RESOURCE_EXHAUSTED",
+                    f"{self._rows} rows wait already, about {wait_seconds:.2g} s; this server lets a request wait for "
+                    f"{self._most_seconds:g} s",
+                )
+            self._rows += rows
+            ahead = self._rows
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._rows -= rows
+                taken = (time.perf_counter() - start) / max(ahead, 1)
+                self._seconds_a_row += (taken - self._seconds_a_row) * rows / (rows + MEMORY_ROWS)

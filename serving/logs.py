@@ -23,16 +23,23 @@ class Format(StrEnum):
 
 
 class Log:
-    """Called with a line, writes it; a line that begins with "error: " or "warning: " has that level."""
+    """Called with a line, writes it; a line that begins with "error: " or "warning: " has that level.
 
-    def __init__(self, level: Level = Level.INFO, form: Format = Format.TEXT) -> None:
+    One process of several puts its number before each line, or into each object.
+    """
+
+    def __init__(self, level: Level = Level.INFO, form: Format = Format.TEXT, process: int | None = None) -> None:
         self.debugs = level is Level.DEBUG
-        self._form = form
+        self._level, self._form, self._process = level, form, process
+
+    def of(self, process: int) -> "Log":
+        """Give the log of one process of several."""
+        return Log(self._level, self._form, process)
 
     def __call__(self, message: str) -> None:
         """Tell what happened."""
         if self._form is Format.TEXT:
-            note(message)
+            self._note(message)
             return
         level, _, rest = message.partition(": ")
         known = level in ("error", "warning")
@@ -46,8 +53,12 @@ class Log:
             self._write("debug", "request", entrypoint=entrypoint, method=method, **facts)
         else:
             told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-            note(f"debug: {entrypoint} {method} {told}")
+            self._note(f"debug: {entrypoint} {method} {told}")
 
     def _write(self, level: str, message: str, **facts: Any) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        note(json.dumps({"time": time, "level": level, "message": message, **facts}))
+        process = {} if self._process is None else {"process": self._process}
+        note(json.dumps({"time": time, "level": level, "message": message, **process, **facts}))
+
+    def _note(self, message: str) -> None:
+        note(message if self._process is None else f"process {self._process}: {message}")

@@ -8,16 +8,20 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+Labels = Mapping[str, str]
+
+
 class Metric(Protocol):
     """What `render` can print."""
 
-    def lines(self) -> list[str]:
-        """Give the metric's lines, its TYPE first."""
+    def lines(self, common: Labels) -> list[str]:
+        """Give the metric's lines, its TYPE first; the common labels are on each."""
 
 
 class Values:
@@ -38,11 +42,13 @@ class Values:
         with self._lock:
             self._values = dict(values)
 
-    def lines(self) -> list[str]:
-        """Give the metric's lines, its TYPE first."""
+    def lines(self, common: Labels) -> list[str]:
+        """Give the metric's lines, its TYPE first; the common labels are on each."""
         with self._lock:
             values = sorted(self._values.items())
-        return self._head + [f"{self._name}{_braced(self._labels, labels)} {value:.15g}" for labels, value in values]
+        return self._head + [
+            f"{self._name}{_braced(common, self._labels, labels)} {value:.15g}" for labels, value in values
+        ]
 
 
 class Histogram:
@@ -63,18 +69,19 @@ class Histogram:
             series.counts[bisect_left(self._limits, value)] += 1
             series.total += value
 
-    def lines(self) -> list[str]:
-        """Give the metric's lines, its TYPE first."""
+    def lines(self, common: Labels) -> list[str]:
+        """Give the metric's lines, its TYPE first; the common labels are on each."""
         with self._lock:
             found = [(labels, list(one.counts), one.total) for labels, one in sorted(self._series.items())]
-        return self._head + [line for labels, counts, total in found for line in self._lines(labels, counts, total)]
+        return self._head + [line for one in found for line in self._lines(common, *one)]
 
-    def _lines(self, labels: tuple[str, ...], counts: list[int], total: float) -> Iterator[str]:
+    def _lines(self, common: Labels, labels: tuple[str, ...], counts: list[int], total: float) -> Iterator[str]:
         limits = [*(f"{limit:g}" for limit in self._limits), "+Inf"]
         for limit, count in zip(limits, accumulate(counts), strict=True):
-            yield f"{self._name}_bucket{_braced((*self._labels, 'le'), (*labels, limit))} {count}"
-        yield f"{self._name}_sum{_braced(self._labels, labels)} {total:.15g}"
-        yield f"{self._name}_count{_braced(self._labels, labels)} {sum(counts)}"
+            yield f"{self._name}_bucket{_braced(common, (*self._labels, 'le'), (*labels, limit))} {count}"
+        braced = _braced(common, self._labels, labels)
+        yield f"{self._name}_sum{braced} {total:.15g}"
+        yield f"{self._name}_count{braced} {sum(counts)}"
 
 
 @dataclass(slots=True)
@@ -83,17 +90,18 @@ class _Series:
     total: float = 0.0
 
 
-def render(metrics: Iterable[Metric]) -> str:
-    """Give the page that Prometheus reads."""
-    return "".join(f"{line}\n" for metric in metrics for line in metric.lines())
+def render(metrics: Iterable[Metric], common: Labels = MappingProxyType({})) -> str:
+    """Give the page that Prometheus reads; the common labels are on every sample."""
+    return "".join(f"{line}\n" for metric in metrics for line in metric.lines(common))
 
 
 def _head(kind: str, name: str, help_text: str) -> list[str]:
     return [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
 
 
-def _braced(names: Sequence[str], values: Sequence[str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True))
+def _braced(common: Labels, names: Sequence[str], values: Sequence[str]) -> str:
+    labels = [*common.items(), *zip(names, values, strict=True)]
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
     return f"{{{pairs}}}" if pairs else ""
 
 

@@ -24,10 +24,14 @@ Response = TypeVar("Response")
 
 
 class Monitor:
-    """Knows what the server did and does; for any thread. Models that are not there share one name in the metrics."""
+    """Knows what the server did and does; for any thread. Models that are not there share one name in the metrics.
 
-    def __init__(self, catalog: Catalog, log: Log) -> None:
+    One process of several has its number in the label `process` of everything that it counts.
+    """
+
+    def __init__(self, catalog: Catalog, log: Log, process: int | None = None) -> None:
         self._catalog, self._log = catalog, log
+        self._common = {} if process is None else {"process": str(process)}
         served_by = "model_name", "API"
         self._count = Values(
             "counter", ":tensorflow:serving:request_count", "Predict requests.", "model_name", "status"
@@ -103,7 +107,8 @@ class Monitor:
         """Give the metrics in Prometheus' text form."""
         served = self._catalog.served()
         self._version.replace({(name,): version.number for name, version in served.items()})
-        return render([self._count, self._latency, self._runtime, self._rows, self._in_flight, self._version])
+        histograms = [self._latency, self._runtime, self._rows]
+        return render([self._count, *histograms, self._in_flight, self._version], self._common)
 
 
 def _count_images(request: Any) -> int | None:

@@ -3,7 +3,7 @@
 import os
 import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +13,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what ma
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from client.errors import DigitsError
 from serving import reflection
-from serving.announcement import announce
+from serving.announcement import announcement
 from serving.catalog import Catalog
 from serving.dataplane import Dataplane
 from serving.engine import own_stderr
@@ -24,11 +23,16 @@ from serving.health import Health
 from serving.http_server import HttpServer
 from serving.monitor import Monitor
 from serving.rest_api import RestApi
-from serving.settings import Settings
+from serving.settings import Settings, cannot_listen
 from serving.sources import Complaints, ConfigFile, ModelRoot, Source
+from serving.tls import Certificates
 
 FIRST_LOAD_SECONDS = 30.0
 """How long the start waits for models; the ports then open all the same, and the slow ones follow."""
+
+
+Stop = queue.SimpleQueue[int]
+"""Where the number of the signal arrives that ends a server."""
 
 
 def run(settings: Settings) -> None:
@@ -36,21 +40,41 @@ def run(settings: Settings) -> None:
 
     Raises DigitsError when the folder or configuration cannot be read or an address cannot be used.
     """
+    stop = Stop()
+
+    def receive(number: int) -> None:
+        stop.put(number)
+        _on_signal(lambda number: os._exit(128 + number))
+
+    _on_signal(receive)
+
+    def announce(lines: list[str]) -> None:
+        for line in lines:
+            settings.log(line)
+
+    serve(settings, stop, announce)
+
+
+def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) -> None:
+    """Serve, call `ready` with what is to be announced, and finish the calls in flight when told to stop."""
     own_stderr()
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    _on_signal(signals.put)
+    certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
     catalog, status = _catalog(settings), Health()
-    monitor = Monitor(catalog, settings.log)
+    monitor = Monitor(catalog, settings.log, settings.process)
     dataplane = Dataplane(catalog, settings.limits, monitor.ran)
-    with _bound(settings, dataplane, monitor, status) as (server, port), _rest(settings, dataplane, monitor) as rest:
+    if settings.process is not None:  # load first: a connection that comes to a port here could have another's answer
+        _poll(catalog, status, FIRST_LOAD_SECONDS)
+    with (
+        _bound(settings, certificates, dataplane, monitor, status) as (server, port),
+        _rest(settings, certificates, dataplane, monitor) as rest,
+    ):
         _poll(catalog, status, FIRST_LOAD_SECONDS)
         server.start()
         if rest:
             rest.start()
-        announce(settings, catalog.served(), port, rest.port if rest else None)
-        while not _stopped(signals, settings.poll_seconds):
+        ready(announcement(settings, catalog.served(), port, rest.port if rest else None))
+        while not _stopped(stop, settings.poll_seconds):
             _poll(catalog, status)
-        _on_signal(lambda number: os._exit(128 + number))
         settings.log("stopping: finishing the calls in flight")
         status.leave()
         stopped = server.stop(settings.drain_seconds)
@@ -64,9 +88,9 @@ def _on_signal(act: Any) -> None:
         signal.signal(number, lambda received, _: act(received))
 
 
-def _stopped(signals: "queue.SimpleQueue[int]", wait_seconds: float) -> bool:
+def _stopped(stop: Stop, wait_seconds: float) -> bool:
     try:
-        signals.get(timeout=wait_seconds)
+        stop.get(timeout=wait_seconds)
     except queue.Empty:
         return False
     return True
@@ -84,16 +108,17 @@ def _catalog(settings: Settings) -> Catalog:
 
 @contextmanager
 def _bound(
-    settings: Settings, dataplane: Dataplane, monitor: Monitor, status: Health
+    settings: Settings, certificates: Certificates | None, dataplane: Dataplane, monitor: Monitor, status: Health
 ) -> Iterator[tuple[grpc.Server, int]]:
     """Make a server that listens but does not answer yet; yields it with its port."""
     limits = settings.limits
     server = grpc.server(
         futures.ThreadPoolExecutor(limits.threads, "grpc"),
-        handlers=handlers(dataplane, monitor, limits.read_seconds),
+        handlers=handlers(dataplane, monitor, limits.read_seconds, alone=settings.process is None),
         maximum_concurrent_rpcs=limits.threads,  # nothing waits for a thread
         options=[
-            ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server that takes half the calls
+            # A port in use is an error, not a second server that takes half the calls, unless that is what is wanted.
+            ("grpc.so_reuseport", int(settings.process is not None)),
             ("grpc.max_receive_message_length", limits.message_mib << 20),
             ("grpc.max_send_message_length", -1),
         ],
@@ -102,12 +127,12 @@ def _bound(
     reflection.enable(server)
     address = settings.address(settings.port)
     try:
-        if settings.certificates:
-            port = server.add_secure_port(address, settings.certificates.for_grpc())
+        if certificates:
+            port = server.add_secure_port(address, certificates.for_grpc())
         else:
             port = server.add_insecure_port(address)
     except RuntimeError:
-        raise _cannot_listen(address, "--port") from None
+        raise cannot_listen(address, "--port") from None
     try:
         yield server, port
     finally:
@@ -115,28 +140,23 @@ def _bound(
 
 
 @contextmanager
-def _rest(settings: Settings, dataplane: Dataplane, monitor: Monitor) -> Iterator[HttpServer | None]:
+def _rest(
+    settings: Settings, certificates: Certificates | None, dataplane: Dataplane, monitor: Monitor
+) -> Iterator[HttpServer | None]:
     """Make the REST server, if one is wanted, with its port but not listening yet."""
     if settings.rest_port is None:
         yield None
         return
     api = RestApi(dataplane, monitor, settings.limits, settings.rest_timeout_seconds)
-    context = settings.certificates.for_http() if settings.certificates else None
+    context = certificates.for_http() if certificates else None
     try:
-        rest = HttpServer(api, settings.host, settings.rest_port, context)
+        rest = HttpServer(api, settings.host, settings.rest_port, context, shared=settings.process is not None)
     except OSError:
-        raise _cannot_listen(settings.address(settings.rest_port), "--rest-port") from None
+        raise cannot_listen(settings.address(settings.rest_port), "--rest-port") from None
     try:
         yield rest
     finally:
         rest.stop(0)
-
-
-def _cannot_listen(address: str, option: str) -> DigitsError:
-    return DigitsError(
-        f"cannot listen on {address}: the port is in use or the address is not this machine's. "
-        f"Choose another with {option} (0: any free one) or --host."
-    )
 
 
 def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:

@@ -32,10 +32,6 @@ class Certificates:
         self._seen = self._stamp()
         self._loaded = self._given_to_grpc = self._load()
 
-    def describe(self) -> str:
-        """Say how a protocol is spoken, behind its name."""
-        return " over mutual TLS" if self._client_ca else " over TLS"
-
     def for_grpc(self) -> grpc.ServerCredentials:
         """Give gRPC's credentials, which look for new files at each connection."""
         return grpc.dynamic_ssl_server_credentials(self._loaded.grpc, self._new_for_grpc, bool(self._client_ca))  # type: ignore[arg-type]
@@ -105,13 +101,13 @@ def _identify(file: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def exposure(host: str, certificates: Certificates | None) -> str:
+def exposure(host: str, *, tls: bool) -> str:
     """Warn of an address that others reach, without TLS; empty when there is nothing to warn of."""
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if loopback or certificates:
+    if loopback or tls:
         return ""
     return (
         f"warning: whoever reaches {host} can ask and watch, as there is no TLS. "

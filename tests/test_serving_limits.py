@@ -18,7 +18,7 @@ from client.contract import IMAGES
 from client.proto.serving_pb2 import PredictRequest
 from client.tensors import pack_content
 from serving.errors import ServingError
-from serving.limits import Admission, Budget
+from serving.limits import Admission, Backlog, Budget
 from serving.model import Model
 
 
@@ -55,6 +55,18 @@ def test_one_request_more_than_may_be_in_flight_is_refused(root: Path, start) ->
         ("RESOURCE_EXHAUSTED", "2 in flight already, as many as this server takes at a time")
     }
     assert 0 < len(refused) < 8
+    assert server.version() == 1
+
+
+def test_a_request_that_would_wait_too_long_for_others_is_refused_and_one_alone_never_is(root: Path, start) -> None:
+    server = start(root, "--max-wait-seconds", "0")
+    server.version()
+    assert len(server.predict(5_000).result().outputs["digit"].int64_val) == 5_000
+    errors = [error for error in [call.exception() for call in [server.predict(5_000) for _ in range(8)]] if error]
+    assert 0 < len(errors) < 8
+    assert {error.code().name for error in errors} == {"RESOURCE_EXHAUSTED"}
+    assert "5000 rows wait already, about " in errors[0].details()
+    assert errors[0].details().endswith(" s; this server lets a request wait for 0 s")
     assert server.version() == 1
 
 
@@ -174,6 +186,20 @@ def test_admission_lets_in_again_who_left_by_an_error() -> None:
     with admission.one(), pytest.raises(ServingError) as caught, admission.one():
         pass
     assert caught.value.status == "RESOURCE_EXHAUSTED"
+
+
+def test_the_backlog_weighs_rows_by_the_time_they_take_and_forgets_who_left_by_an_error() -> None:
+    backlog = Backlog(0.1)
+    for _ in range(50):
+        with pytest.raises(KeyError), backlog.turn(10):
+            time.sleep(0.005)
+            raise KeyError
+    refusal = pytest.raises(ServingError, match="^1001 rows wait already, about 0")
+    with backlog.turn(1), backlog.turn(1000), refusal as caught, backlog.turn(1):  # one row is not long, 1001 are
+        pass
+    assert caught.value.status == "RESOURCE_EXHAUSTED"
+    with backlog.turn(1000):
+        pass
 
 
 def test_admission_never_lets_in_more_than_its_limit() -> None:
