@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--passes", type=int, default=3)
     options.add_argument("--cores", type=int, default=1)
     given = options.parse_args()
-    os.sched_setaffinity(0, range(given.cores))  # the children inherit it
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given.cores :])  # the children inherit it
     newest = latest_version(given.models / "digits")
     if newest is None:
         sys.exit(f"no version of digits in {given.models}. Run: digits train")
