@@ -15,6 +15,7 @@ from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
     from serving.releases import Release
+    from serving.settings import Settings
     from serving.tls import Certificates
 
 app = typer.Typer(rich_markup_mode=None)
@@ -49,6 +50,12 @@ def serve(
         Literal["embedded", "tensorflow-serving"],
         typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
     ] = "embedded",
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve on a Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    replicas: Annotated[
+        tuple[int, int], typer.Option(metavar="LEAST MOST", help="Replicas on the cluster, by the load.")
+    ] = (1, 4),
     max_in_flight: Annotated[int, typer.Option(min=1, help="Predict requests at a time; the rest are refused.")] = 96,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
@@ -78,28 +85,44 @@ def serve(
         if find_spec(package) is None:
             raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
     from serving.limits import Limits
-    from serving.server import run
     from serving.settings import Settings
 
     log = Log(log_level, log_format)
-    run(
-        Settings(
-            models=models,
-            config=config,
-            model_name=model_name,
-            host=host,
-            port=port,
-            rest_port=rest_port,
-            rest_timeout_seconds=rest_timeout_seconds,
-            poll_seconds=poll_seconds,
-            drain_seconds=drain_seconds,
-            limits=Limits(
-                in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
-            ),
-            certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
-            log=log,
-        )
+    settings = Settings(
+        models=models,
+        config=config,
+        model_name=model_name,
+        host=host,
+        port=port,
+        rest_port=rest_port,
+        rest_timeout_seconds=rest_timeout_seconds,
+        poll_seconds=poll_seconds,
+        drain_seconds=drain_seconds,
+        limits=Limits(
+            in_flight=max_in_flight, images=max_images, message_mib=max_message_mib, read_seconds=read_seconds
+        ),
+        certificates=_certificates(tls_cert, tls_key, tls_client_ca, log),
+        log=log,
     )
+    if cluster:
+        _serve_on_cluster(settings, cluster, replicas)
+        return
+    from serving.server import run
+
+    run(settings)
+
+
+def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, int]) -> None:
+    from dataclasses import replace
+
+    from serving.cluster import run
+
+    if settings.certificates:
+        raise UsageError("Ray Serve has no TLS of ours: see RAY_USE_TLS in Ray's manual")
+    if not 1 <= replicas[0] <= replicas[1]:
+        raise UsageError(f"replicas {replicas[0]} {replicas[1]}: give the least, 1 or more, and the most")
+    absolute = replace(settings, models=settings.models.absolute(), config=settings.config and settings.config.absolute())
+    run(absolute, address, replicas)
 
 
 def _certificates(cert: Path | None, key: Path | None, client_ca: Path | None, log: Log) -> "Certificates | None":

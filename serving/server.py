@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2_grpc
 from client.errors import DigitsError
 from serving import reflection
 from serving.announcement import announce
-from serving.catalog import Catalog
+from serving.catalog import Catalog, open_catalog
 from serving.dataplane import Dataplane
 from serving.engine import own_stderr
 from serving.grpc_api import handlers
@@ -25,7 +25,6 @@ from serving.http_server import HttpServer
 from serving.monitor import Monitor
 from serving.rest_api import RestApi
 from serving.settings import Settings
-from serving.sources import Complaints, ConfigFile, ModelRoot, Source
 
 FIRST_LOAD_SECONDS = 30.0
 """How long the start waits for models; the ports then open all the same, and the slow ones follow."""
@@ -38,8 +37,8 @@ def run(settings: Settings) -> None:
     """
     own_stderr()
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    _on_signal(signals.put)
-    catalog, status = _catalog(settings), Health()
+    on_signal(signals.put)
+    catalog, status = open_catalog(settings), Health()
     monitor = Monitor(catalog, settings.log)
     dataplane = Dataplane(catalog, settings.limits, monitor.ran)
     with _bound(settings, dataplane, monitor, status) as (server, port), _rest(settings, dataplane, monitor) as rest:
@@ -48,9 +47,9 @@ def run(settings: Settings) -> None:
         if rest:
             rest.start()
         announce(settings, catalog.served(), port, rest.port if rest else None)
-        while not _stopped(signals, settings.poll_seconds):
+        while not stopped(signals, settings.poll_seconds):
             _poll(catalog, status)
-        _on_signal(lambda number: os._exit(128 + number))
+        on_signal(lambda number: os._exit(128 + number))
         settings.log("stopping: finishing the calls in flight")
         status.leave()
         stopped = server.stop(settings.drain_seconds)
@@ -59,27 +58,19 @@ def run(settings: Settings) -> None:
         stopped.wait()
 
 
-def _on_signal(act: Any) -> None:
+def on_signal(act: Any) -> None:
+    """Act on the number of each SIGTERM and SIGINT from now on."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: act(received))
 
 
-def _stopped(signals: "queue.SimpleQueue[int]", wait_seconds: float) -> bool:
+def stopped(signals: "queue.SimpleQueue[int]", wait_seconds: float) -> bool:
+    """Wait for a signal; tell whether one has come."""
     try:
         signals.get(timeout=wait_seconds)
     except queue.Empty:
         return False
     return True
-
-
-def _catalog(settings: Settings) -> Catalog:
-    complaints = Complaints(settings.log)
-    source: Source
-    if settings.config:
-        source = ConfigFile(settings.config, complaints)
-    else:
-        source = ModelRoot(settings.models, complaints, settings.model_name)
-    return Catalog(source, complaints, settings.log)
 
 
 @contextmanager

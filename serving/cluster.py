@@ -1,0 +1,114 @@
+"""`digits serve --cluster`: the dataplane as Ray Serve replicas behind Ray's gRPC proxies, on the nodes of a cluster.
+
+Every node needs this package with its extras `serving` and `cluster`, and sees the model root under the same path.
+"""
+
+import os
+import queue
+import socket
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+
+from client.errors import DigitsError
+from serving.settings import Settings
+
+APPLICATION = "digits"
+CALLS_A_REPLICA = 2
+"""Ray calls that a replica is to have on the average: more bring further replicas, up to the most."""
+START_SECONDS = 120.0
+
+
+def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
+    """Deploy on the cluster at an address (`auto`: the one of this machine) and stay until SIGTERM or SIGINT.
+
+    So many replicas at least and at most. Raises DigitsError when there is no cluster or the proxies do not answer.
+    """
+    from serving.server import on_signal, stopped
+
+    with connected(address):
+        from ray import serve
+
+        port, http_port = settings.port or _free_port(), _free_port()
+        signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        try:
+            serve.start(
+                proxy_location="EveryNode",
+                http_options={"host": "127.0.0.1", "port": http_port},  # Ray has no proxy without it
+                grpc_options={
+                    "port": port,
+                    "grpc_servicer_functions": ["serving.ingress.register"],
+                    "enable_reflection": False,
+                },
+                logging_config={"log_level": "WARNING", "enable_access_log": False},
+            )
+            serve.run(_application(settings, replicas), name=APPLICATION, route_prefix=None)
+            _await_proxy(port)
+            on_signal(signals.put)
+            settings.log(f"listening on 127.0.0.1:{port} (gRPC, and that port of every node with a replica)")
+            settings.log("warning: Ray listens on every network, whatever --host says. Shut the port off by a firewall.")
+            while not stopped(signals, 3600):
+                pass
+            settings.log("stopping: finishing the calls in flight")
+        finally:
+            serve.shutdown()
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect this process with a cluster while the block lasts. Raises DigitsError without one."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'") from None
+    try:
+        ray.init(address=address, namespace=APPLICATION, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DigitsError(f"no Ray cluster at {address}: {reason} Start one with: ray start --head") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _application(settings: Settings, replicas: tuple[int, int]) -> Any:
+    from ray import serve
+
+    from serving.replica import Replica
+
+    least, most = replicas
+    return serve.deployment(
+        Replica,
+        ray_actor_options={"num_cpus": 1},
+        max_ongoing_requests=4 * CALLS_A_REPLICA,
+        autoscaling_config={
+            "min_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": CALLS_A_REPLICA,
+            "upscale_delay_s": 5,
+            "downscale_delay_s": 60,
+        },
+        graceful_shutdown_timeout_s=settings.drain_seconds,
+    ).bind(settings)
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _await_proxy(port: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(START_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise DigitsError(
+                f"Ray Serve's proxy does not answer on port {port}. Does Ray Serve run there with other options? "
+                "Look at: serve status"
+            ) from None
