@@ -3,11 +3,12 @@
 Every node needs this package with its extras `serving` and `cluster`, and sees the model root under the same path.
 """
 
+import logging
 import os
 import queue
 import socket
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -19,6 +20,8 @@ APPLICATION = "digits"
 CALLS_A_REPLICA = 2
 """Ray calls that a replica is to have on the average: more bring further replicas, up to the most."""
 START_SECONDS = 120.0
+PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30"}
+"""On a busy machine a proxy needs more than Ray's five seconds to start, and would be killed and started in a circle."""
 
 
 def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
@@ -28,32 +31,41 @@ def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
     """
     from serving.server import on_signal, stopped
 
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     with connected(address):
-        from ray import serve
-
-        port, http_port = settings.port or _free_port(), _free_port()
-        signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        try:
-            serve.start(
-                proxy_location="EveryNode",
-                http_options={"host": "127.0.0.1", "port": http_port},  # Ray has no proxy without it
-                grpc_options={
-                    "port": port,
-                    "grpc_servicer_functions": ["serving.ingress.register"],
-                    "enable_reflection": False,
-                },
-                logging_config={"log_level": "WARNING", "enable_access_log": False},
-            )
-            serve.run(_application(settings, replicas), name=APPLICATION, route_prefix=None)
-            _await_proxy(port)
-            on_signal(signals.put)
-            settings.log(f"listening on 127.0.0.1:{port} (gRPC, and that port of every node with a replica)")
+        on_signal(signals.put)
+        with deployed(settings, replicas) as port:
+            settings.log(f"listening on 127.0.0.1:{port} (gRPC, and on every node with a replica)")
             settings.log("warning: Ray listens on every network, whatever --host says. Shut the port off by a firewall.")
             while not stopped(signals, 3600):
                 pass
             settings.log("stopping: finishing the calls in flight")
-        finally:
-            serve.shutdown()
+
+
+@contextmanager
+def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
+    """Serve on the connected cluster while the block lasts; yields the gRPC port. Raises DigitsError."""
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    port = settings.port or free_port()
+    try:
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": "127.0.0.1", "port": free_port()},  # Ray has no proxy without it
+            grpc_options={
+                "port": port,
+                "grpc_servicer_functions": ["serving.ingress.register"],
+                "enable_reflection": False,  # the ingress answers it
+            },
+            controller_options={"runtime_env": {"env_vars": PATIENCE}},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        serve.run(_application(settings, replicas), name=APPLICATION)
+        _await_proxy(port)
+        yield port
+    finally:
+        serve.shutdown()
 
 
 @contextmanager
@@ -96,7 +108,8 @@ def _application(settings: Settings, replicas: tuple[int, int]) -> Any:
     ).bind(settings)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody has; Ray takes no 0."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
