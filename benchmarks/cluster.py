@@ -1,4 +1,4 @@
-"""Predict requests/s on Ray Serve: our replica against the usual one, side by side, and the embedded server beside them.
+"""Predict requests/s on Ray Serve: our replica against the usual one, side by side, and the embedded server.
 
     python -m benchmarks.cluster [--models models] [--model D] [--rounds 2] [--seconds 3] [--cores 1] [--out FILE]
 
@@ -90,7 +90,10 @@ def _measure(name: str, address: str, model: str, seconds: float) -> list[dict[s
     for images, in_flight in CASES:
         figures = load.measure(address, request_of(model, images), in_flight, seconds)
         runs.append({"server": name, "images": images, "in_flight": in_flight, **asdict(figures)})
-        print(f"{name:16} {images:4} images, {in_flight:3} in flight: {figures.requests_per_s:8,.1f} requests/s", flush=True)
+        print(
+            f"{name:16} {images:4} images, {in_flight:3} in flight: {figures.requests_per_s:8,.1f} requests/s",
+            flush=True,
+        )
     return runs
 
 

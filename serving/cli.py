@@ -121,7 +121,9 @@ def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, i
         raise UsageError("Ray Serve has no TLS of ours: see RAY_USE_TLS in Ray's manual")
     if not 1 <= replicas[0] <= replicas[1]:
         raise UsageError(f"replicas {replicas[0]} {replicas[1]}: give the least, 1 or more, and the most")
-    absolute = replace(settings, models=settings.models.absolute(), config=settings.config and settings.config.absolute())
+    absolute = replace(
+        settings, models=settings.models.absolute(), config=settings.config and settings.config.absolute()
+    )
     run(absolute, address, replicas)
 
 

@@ -4,7 +4,6 @@ Every node needs this package with its extras `serving` and `cluster`, and sees 
 """
 
 import logging
-import os
 import queue
 import socket
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from client.cluster import connected
 from client.errors import DigitsError
 from serving.settings import Settings
 
@@ -21,7 +21,7 @@ CALLS_A_REPLICA = 2
 """Ray calls that a replica is to have on the average: more bring further replicas, up to the most."""
 START_SECONDS = 120.0
 PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30"}
-"""On a busy machine a proxy needs more than Ray's five seconds to start, and would be killed and started in a circle."""
+"""On a busy machine a proxy takes more than Ray's five seconds to start, and would be started again and again."""
 
 
 def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
@@ -36,7 +36,9 @@ def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
         on_signal(signals.put)
         with deployed(settings, replicas) as port:
             settings.log(f"listening on 127.0.0.1:{port} (gRPC, and on every node with a replica)")
-            settings.log("warning: Ray listens on every network, whatever --host says. Shut the port off by a firewall.")
+            settings.log(
+                "warning: Ray listens on every network, whatever --host says. Shut the port off by a firewall."
+            )
             while not stopped(signals, 3600):
                 pass
             settings.log("stopping: finishing the calls in flight")
@@ -66,25 +68,6 @@ def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
         yield port
     finally:
         serve.shutdown()
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Connect this process with a cluster while the block lasts. Raises DigitsError without one."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'") from None
-    try:
-        ray.init(address=address, namespace=APPLICATION, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DigitsError(f"no Ray cluster at {address}: {reason} Start one with: ray start --head") from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 def _application(settings: Settings, replicas: tuple[int, int]) -> Any:

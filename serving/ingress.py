@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from serving import reflection
@@ -51,15 +52,16 @@ Answer = tuple[str, bytes | str]
 def register(_: Any, server: Any) -> None:
     """Add the services to Ray's proxy; this is what `grpc_servicer_functions` names."""
     server.add_generic_rpc_handlers((Ingress(),))
-    server.add_passthrough_service(reflection.SERVICE_NAME)  # answered here, from our own descriptors
+    server.add_passthrough_service(SERVICE_NAME)  # answered here, from our own descriptors
     reflection.enable(server)
 
 
-class Ingress(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio's stubs know it as Any
+class Ingress(grpc.GenericRpcHandler):
     """Looks up the methods. Ray puts its own function, which calls a replica, into `_method_handlers`."""
 
     def __init__(self) -> None:
-        self._method_handlers = {CARRIER: grpc.unary_unary_rpc_method_handler(lambda message, context: None)}
+        unset = grpc.unary_unary_rpc_method_handler(lambda message, context: None)
+        self._method_handlers: dict[str, Any] = {CARRIER: unset}
         self._batches = Batches(self._carry)
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":

@@ -52,10 +52,10 @@ def run(settings: Settings) -> None:
         on_signal(lambda number: os._exit(128 + number))
         settings.log("stopping: finishing the calls in flight")
         status.leave()
-        stopped = server.stop(settings.drain_seconds)
+        drained = server.stop(settings.drain_seconds)
         if rest:
             rest.stop(settings.drain_seconds)
-        stopped.wait()
+        drained.wait()
 
 
 def on_signal(act: Any) -> None:
