@@ -60,7 +60,7 @@ class Ingress(grpc.GenericRpcHandler):
     """Looks up the methods. Ray puts its own function, which calls a replica, into `_method_handlers`."""
 
     def __init__(self) -> None:
-        unset = grpc.unary_unary_rpc_method_handler(lambda message, context: None)
+        unset: Any = grpc.unary_unary_rpc_method_handler(lambda message, context: None)
         self._method_handlers: dict[str, Any] = {CARRIER: unset}
         self._batches = Batches(self._carry)
 
@@ -168,6 +168,8 @@ class Batches:
             answers = await self._carry([request.call() for request in batch])
         except ServingError as error:
             answers = [(error.status, str(error))] * len(batch)
+        except Exception as error:  # nobody may be left waiting, whatever Ray raises
+            answers = [("UNAVAILABLE", f"No replica answers: {type(error).__name__}")] * len(batch)
         for request, answer in zip(batch, answers, strict=True):
             request.resolve(*answer)
 
