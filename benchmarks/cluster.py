@@ -3,7 +3,8 @@
     python -m benchmarks.cluster [--models models] [--model D] [--rounds 2] [--seconds 3] [--cores 1] [--out FILE]
 
 A Ray of its own on this machine, one replica and one proxy, which share the cores with the load generator. Each round
-deploys ours, then the usual one, and measures every case. The last line is one JSON document.
+deploys ours, then the usual one, and measures every case. Beside the rate stands the one for each second of processor
+time that all of Ray spends: on a machine with other work the first says little. The last line is one JSON document.
 """
 
 import argparse
@@ -12,9 +13,10 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -84,30 +86,53 @@ def _usual(version_dir: Path) -> Iterator[str]:
         yield f"127.0.0.1:{stack.enter_context(usual_deployed(version_dir, free_port(), free_port(), PATIENCE))}"
 
 
-def _measure(name: str, address: str, model: str, seconds: float) -> list[dict[str, object]]:
+def _measure(name: str, address: str, model: str, seconds: float) -> list[dict[str, Any]]:
     load.measure(address, request_of(model, 1), 4, 2)  # warms up
     runs = []
     for images, in_flight in CASES:
+        before = _core_seconds()
         figures = load.measure(address, request_of(model, images), in_flight, seconds)
-        runs.append({"server": name, "images": images, "in_flight": in_flight, **asdict(figures)})
+        after = _core_seconds()
+        spent = sum(after[pid] - before.get(pid, 0) for pid in after)
+        rate = figures.requests_per_s * seconds / spent
+        case = {"server": name, "images": images, "in_flight": in_flight}
+        runs.append({**case, **asdict(figures), "requests_per_core_s": rate})
         print(
-            f"{name:16} {images:4} images, {in_flight:3} in flight: {figures.requests_per_s:8,.1f} requests/s",
-            flush=True,
+            f"{name:16} {images:4} × {in_flight:2}: {figures.requests_per_s:8,.1f} /s, {rate:8,.1f} /core s", flush=True
         )
     return runs
 
 
-def _report(runs: list[dict[str, object]], out: Path | None) -> None:
+def _core_seconds() -> dict[int, float]:
+    """Give the processor time of each process under this one: all of Ray, the load generator has ended."""
+    facts = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            facts[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+    family, size = {os.getpid()}, 0
+    while size < len(family):
+        size = len(family)
+        family |= {pid for pid, fact in facts.items() if int(fact[1]) in family}
+    ticks = os.sysconf("SC_CLK_TCK")
+    return {pid: (int(facts[pid][11]) + int(facts[pid][12])) / ticks for pid in family - {os.getpid()} if pid in facts}
+
+
+def _report(runs: list[dict[str, Any]], out: Path | None) -> None:
     """Print how many times the usual replica's rate ours has, and the JSON line with every figure."""
 
-    def rate(name: str, case: tuple[int, int]) -> float:
-        return statistics.median(
-            float(str(run["requests_per_s"]))
-            for run in runs
-            if (run["server"], run["images"], run["in_flight"]) == (name, *case)
-        )
+    def median(name: str, case: tuple[int, int], figure: str) -> float:
+        chosen = [run for run in runs if (run["server"], run["images"], run["in_flight"]) == (name, *case)]
+        return statistics.median(run[figure] for run in chosen)
 
-    ratios = {f"{case[0]}x{case[1]}": round(rate("cluster", case) / rate("cluster, usual", case), 2) for case in CASES}
+    figures = ("requests_per_s", "requests_per_core_s")
+    ratios = {
+        f"{images}x{in_flight}": {
+            figure: round(median("cluster", case, figure) / median("cluster, usual", case, figure), 2)
+            for figure in figures
+        }
+        for case in CASES
+        for images, in_flight in [case]
+    }
     document = {"generator": load.GENERATOR, "ratios": ratios, "runs": runs, "machine": machine.describe()}
     if out:
         out.write_text(json.dumps(document, indent=1) + "\n")

@@ -16,7 +16,6 @@ from PIL import Image
 
 from client import Client
 
-
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
