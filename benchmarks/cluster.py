@@ -37,7 +37,7 @@ def main() -> None:
     if newest is None:
         sys.exit(f"no version of {given.model} in {given.models}. Run: digits train")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
     runs = []
     for _ in range(given.rounds):
         for name, serving in (("cluster", _ours(given.models)), ("cluster, usual", _usual(newest[1]))):

@@ -93,7 +93,10 @@ def _write(
     most = max(1, int(ray.cluster_resources().get("CPU", 1)))
     rows = ray.data.from_items([{"file": name} for name in names], override_num_blocks=_blocks(len(names)))
     rows = rows.map_batches(
-        Reader, fn_constructor_args=(connection,), batch_size=BATCH, compute=ray.data.ActorPoolStrategy(1, most)
+        Reader,
+        fn_constructor_args=(connection,),
+        batch_size=BATCH,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
     )
     write = rows.write_json if as_json else rows.write_parquet
     try:

@@ -17,6 +17,7 @@ def connected(address: str) -> Iterator[Any]:
     Raises DigitsError without Ray or a cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core's own lines on stderr
     try:
         import ray
     except ModuleNotFoundError:
