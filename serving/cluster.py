@@ -14,9 +14,9 @@ import grpc
 
 from client.cluster import connected
 from client.errors import DigitsError
+from serving.ingress import APPLICATION
 from serving.settings import Settings
 
-APPLICATION = "digits"
 CALLS_A_REPLICA = 2
 """Ray calls that a replica is to have on the average: more bring further replicas, up to the most."""
 START_SECONDS = 120.0
@@ -48,6 +48,8 @@ def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
 def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
     """Serve on the connected cluster while the block lasts; yields the gRPC port. Raises DigitsError."""
     from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     port = settings.port or free_port()
@@ -63,11 +65,17 @@ def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
             controller_options={"runtime_env": {"env_vars": PATIENCE}},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        serve.run(_application(settings, replicas), name=APPLICATION)
+        serve.run(_application(settings, replicas), name=APPLICATION, route_prefix=f"/{APPLICATION}")
         _await_proxy(port)
+    except (RayError, RayServeException, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DigitsError(f"Ray Serve does not take the application: {reason} Look at: serve status") from error
+    try:
         yield port
     finally:
-        serve.shutdown()
+        serve.delete(APPLICATION)
+        if not serve.status().applications:  # others may use it too
+            serve.shutdown()
 
 
 def _application(settings: Settings, replicas: tuple[int, int]) -> Any:

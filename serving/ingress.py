@@ -33,6 +33,7 @@ REFUSED = {f"/{PREDICTION_SERVICE}/{method}": reason for method, reason in NOT_O
     f"/{MODEL_SERVICE}/HandleReloadConfigRequest": "A request reaches one replica of many. Change the file that "
     "--config names, or publish under the model root: every replica follows."
 }
+APPLICATION = "digits"
 CARRIER = "/digits.Replica/answer"
 """The method that Ray knows, by which the others travel: the last part is the replica's method."""
 MOST_UNDER_WAY = 2 * (os.cpu_count() or 1)
@@ -218,11 +219,13 @@ class CarrierContext:
         """Nobody in particular."""
         return ""
 
-    def invocation_metadata(self) -> tuple[()]:
-        """None: the callers' stay behind."""
-        return ()
+    def invocation_metadata(self) -> tuple[tuple[str, str]]:
+        """What tells Ray for which of its applications this is; the callers' own stay behind."""
+        return (("application", APPLICATION),)
 
-    trailing_metadata = invocation_metadata
+    def trailing_metadata(self) -> tuple[()]:
+        """None."""
+        return ()
 
     def set_trailing_metadata(self, metadata: Any) -> None:
         """Drop Ray's request id, which nobody of several callers could use."""

@@ -192,7 +192,7 @@ def test_addresses_of_fsspec_and_json_lines_work_too(deployed: str, three_nodes,
 def test_a_training_ends_with_the_whole_table_when_a_node_dies(
     three_nodes, tmp_path: Path, wait_until, digits, command: str
 ):
-    options = ["--limit", "6000", "--epochs", "3", "--cluster", three_nodes.address]
+    options = ["--limit", "3000", "--epochs", "2", "--cluster", three_nodes.address]
     arguments = [command, "train", "A", "B", "C", *options]
     run = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: len([*tmp_path.glob("runs/*/checkpoint.npz")]) > 0 or run.poll() is not None)
@@ -200,4 +200,4 @@ def test_a_training_ends_with_the_whole_table_when_a_node_dies(
     _, said = run.communicate(timeout=600)
     assert run.returncode == 0, said
     rows = json.loads(digits("results", "--json", cwd=tmp_path).stdout)
-    assert [(row["model"], row["epochs"]) for row in rows] == [("A", 3), ("B", 3), ("C", 3)]
+    assert [(row["model"], row["epochs"]) for row in rows] == [("A", 2), ("B", 2), ("C", 2)]
