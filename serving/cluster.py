@@ -66,11 +66,11 @@ def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         serve.run(_application(settings, replicas), name=APPLICATION, route_prefix=f"/{APPLICATION}")
-        _await_proxy(port)
     except (RayError, RayServeException, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DigitsError(f"Ray Serve does not take the application: {reason} Look at: serve status") from error
     try:
+        _await_proxy(port)
         yield port
     finally:
         serve.delete(APPLICATION)
