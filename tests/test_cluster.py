@@ -168,7 +168,7 @@ def test_20000_files_give_20000_rows_when_a_reader_is_killed(
     rows = parquet.read_table(tmp_path / "rows").to_pylist()
     assert sorted(row["file"] for row in rows) == sorted(str(path) for path in scans.iterdir())
     assert [row["error"] for row in rows if row["digit"] is None] == [
-        f"{scans / '7.png'}: not an image that can be read"
+        f"{scans / '7.png'}: not an image that Pillow can read"
     ]
 
 
