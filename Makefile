@@ -35,8 +35,9 @@ $(INSTALLED): pyproject.toml requirements.txt
 proto: $(INSTALLED)  ## regenerate the messages
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto client/proto/config.proto
 
-readme: $(INSTALLED)  ## put docs/results.json into README.md's table
+readme: $(INSTALLED)  ## put the JSON files of docs/ into the tables of README.md and docs/scale.md
 	$(BIN)/python -m docs.readme
+	$(BIN)/python -m docs.scale
 
 clean:
 	rm -rf $(VENV) models runs samples report

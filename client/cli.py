@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.console import note
 from client.contract import DEFAULT_SERVER, MODEL
-from client.errors import UsageError
+from client.errors import DigitsError, UsageError
 
 if TYPE_CHECKING:
     from client.report import Report
@@ -44,6 +45,8 @@ CLASSIFY_HELP = "\n\n".join(
         'failed file has {"file", "error"}. The last line alone has no "file": {"benchmark": [{"model", "description", '
         '"loss", "accuracy", "served"}], "model", "model_version"}. --csv has the columns of the first, p0 to p9, and '
         "no accuracies.",
+        "With --cluster the files are read on all nodes of a Ray cluster, which see them and --out under the same "
+        "names, also s3://... and the like; --server is an address that all of them reach.",
         'Notes: "no digit found", "several digits?", "first of N frames".',
         "A run with --resume FILE may be interrupted and started again: lines as with --json are added to FILE, each "
         "file once. A server that goes away during a run is waited for, a minute.",
@@ -73,6 +76,12 @@ def classify(
     show: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write what the network sees beside each image, as PNG.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="With --cluster: write Parquet there (--json: JSON Lines).")
+    ] = None,
     tls: Tls = False,
     ca: Ca = None,
     cert: Cert = None,
@@ -80,6 +89,13 @@ def classify(
     token: Token = None,
 ) -> None:
     """See CLASSIFY_HELP."""
+    if cluster or out:
+        connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout}
+        connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}
+        if as_csv or resume or show:
+            raise UsageError("--csv, --resume and --show are for one machine: leave them out with --cluster")
+        _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
+        return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a server that restarts is no line on stderr
     from client.files import all_files
     from client.progress import progress
@@ -94,6 +110,26 @@ def classify(
         run.classify(client, all_files(files or [], files_from), report, processes or cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):
         note(run.summary())
+    if run.failed:
+        raise typer.Exit(1)
+
+
+def _classify_on_cluster(
+    files: list[str],
+    files_from: str | None,
+    out: str | None,
+    as_json: bool,
+    cluster: str | None,
+    connection: dict[str, Any],
+) -> None:
+    if not (cluster and out):
+        raise UsageError("--cluster and --out belong together: give the cluster, and a new folder for the answers")
+    if find_spec("ray") is None:
+        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
+    from client.bulk import classify
+
+    run = classify(files, files_from, out, as_json, cluster, connection)
+    note(run.summary())
     if run.failed:
         raise typer.Exit(1)
 

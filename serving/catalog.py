@@ -13,7 +13,8 @@ from serving import config
 from serving.errors import ServingError, invalid
 from serving.model import Model
 from serving.servable import Log, Servable, Version, not_found
-from serving.sources import Complaints, Source
+from serving.settings import Settings
+from serving.sources import Complaints, ConfigFile, ModelRoot, Source
 
 HEAD_START = 1.0
 """Seconds for which a poll of one model is waited for before the next model's begins beside it."""
@@ -151,6 +152,17 @@ class Catalog:
             self._complaints.say_unreadable(servable.name, error)
         else:
             self._complaints.over(servable.name)
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Make the catalog of the models that settings name. Raises DigitsError when these cannot be read."""
+    complaints = Complaints(settings.log)
+    source: Source
+    if settings.config:
+        source = ConfigFile(settings.config, complaints)
+    else:
+        source = ModelRoot(settings.models, complaints, settings.model_name)
+    return Catalog(source, complaints, settings.log)
 
 
 def _promoted_first(servable: Servable) -> tuple[bool, str]:

@@ -15,7 +15,7 @@ from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
     from serving.releases import Release
-    from serving.settings import TlsFiles
+    from serving.settings import Settings, TlsFiles
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -50,6 +50,12 @@ def serve(
         Literal["embedded", "tensorflow-serving"],
         typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
     ] = "embedded",
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve on a Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    replicas: Annotated[
+        tuple[int, int], typer.Option(metavar="LEAST MOST", help="Replicas on the cluster, by the load.")
+    ] = (1, 4),
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Predict requests at a time in each process; the rest are refused.")
     ] = 96,
@@ -104,7 +110,9 @@ def serve(
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
         log=Log(log_level, log_format),
     )
-    if processes > 1:
+    if cluster:
+        _serve_on_cluster(settings, cluster, replicas)
+    elif processes > 1:
         from serving.processes import run_several
 
         run_several(settings, processes)
@@ -112,6 +120,21 @@ def serve(
         from serving.server import run
 
         run(settings)
+
+
+def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, int]) -> None:
+    from dataclasses import replace
+
+    from serving.cluster import run
+
+    if settings.tls:
+        raise UsageError("Ray Serve has no TLS of ours: see RAY_USE_TLS in Ray's manual")
+    if not 1 <= replicas[0] <= replicas[1]:
+        raise UsageError(f"replicas {replicas[0]} {replicas[1]}: give the least, 1 or more, and the most")
+    absolute = replace(
+        settings, models=settings.models.absolute(), config=settings.config and settings.config.absolute()
+    )
+    run(absolute, address, replicas)
 
 
 def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "TlsFiles | None":

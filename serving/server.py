@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from serving import reflection
 from serving.announcement import announcement
-from serving.catalog import Catalog
+from serving.catalog import Catalog, open_catalog
 from serving.dataplane import Dataplane
 from serving.engine import own_stderr
 from serving.grpc_api import handlers
@@ -24,7 +24,6 @@ from serving.http_server import HttpServer
 from serving.monitor import Monitor
 from serving.rest_api import RestApi
 from serving.settings import Settings, cannot_listen
-from serving.sources import Complaints, ConfigFile, ModelRoot, Source
 from serving.tls import Certificates
 
 FIRST_LOAD_SECONDS = 30.0
@@ -44,9 +43,9 @@ def run(settings: Settings) -> None:
 
     def receive(number: int) -> None:
         stop.put(number)
-        _on_signal(lambda number: os._exit(128 + number))
+        on_signal(lambda number: os._exit(128 + number))
 
-    _on_signal(receive)
+    on_signal(receive)
 
     def announce(lines: list[str]) -> None:
         for line in lines:
@@ -59,7 +58,7 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
     """Serve, call `ready` with what is to be announced, and finish the calls in flight when told to stop."""
     own_stderr()
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
-    catalog, status = _catalog(settings), Health()
+    catalog, status = open_catalog(settings), Health()
     monitor = Monitor(catalog, settings.log, settings.process)
     dataplane = Dataplane(catalog, settings.limits, monitor.ran)
     if settings.process is not None:  # load first: a connection that comes to a port here could have another's answer
@@ -73,37 +72,29 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
         if rest:
             rest.start()
         ready(announcement(settings, catalog.served(), port, rest.port if rest else None))
-        while not _stopped(stop, settings.poll_seconds):
+        while not stopped(stop, settings.poll_seconds):
             _poll(catalog, status)
         settings.log("stopping: finishing the calls in flight")
         status.leave()
-        stopped = server.stop(settings.drain_seconds)
+        drained = server.stop(settings.drain_seconds)
         if rest:
             rest.stop(settings.drain_seconds)
-        stopped.wait()
+        drained.wait()
 
 
-def _on_signal(act: Any) -> None:
+def on_signal(act: Any) -> None:
+    """Act on the number of each SIGTERM and SIGINT from now on."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: act(received))
 
 
-def _stopped(stop: Stop, wait_seconds: float) -> bool:
+def stopped(stop: Stop, wait_seconds: float) -> bool:
+    """Wait for a signal; tell whether one has come."""
     try:
         stop.get(timeout=wait_seconds)
     except queue.Empty:
         return False
     return True
-
-
-def _catalog(settings: Settings) -> Catalog:
-    complaints = Complaints(settings.log)
-    source: Source
-    if settings.config:
-        source = ConfigFile(settings.config, complaints)
-    else:
-        source = ModelRoot(settings.models, complaints, settings.model_name)
-    return Catalog(source, complaints, settings.log)
 
 
 @contextmanager

@@ -215,6 +215,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
+def server() -> type[Server]:
+    """What runs a command that serves, for tests that keep one for several tests."""
+    return Server
+
+
+@pytest.fixture(scope="session")
 def endpoints(model_root: Path) -> Iterator[dict[str, str]]:
     """The addresses of an embedded server on the trained models: `gRPC` and `REST`."""
     server = Server([DIGITS, "serve", "--models", str(model_root), "--port", "0"])

@@ -31,7 +31,7 @@ def test_the_client_never_imports_tensorflow():
 
 def test_the_help_imports_nothing_heavy():
     heavy = ["tensorflow", "keras", "numpy", "PIL", "grpc", "google.protobuf", "ai_edge_litert", "uvicorn"]
-    heavy += ["zarr", "matplotlib", "pydantic", "rich", "asyncio"]
+    heavy += ["zarr", "matplotlib", "pydantic", "rich", "asyncio", "ray"]
     program = f"""
 import atexit, digits, sys
 atexit.register(lambda: print([name for name in {heavy} if name in sys.modules], file=sys.stderr))
@@ -39,6 +39,16 @@ digits.main()
 """
     finished = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize("command", [["serve"], ["train", "A"], ["classify", "x.png", "--out", "rows"]])
+def test_without_ray_a_cluster_command_says_what_to_install(command: list[str], tmp_path: Path) -> None:
+    program = "import sys; sys.modules['ray'] = None; import digits; digits.main()"
+    arguments = [sys.executable, "-c", program, *command, "--cluster", "auto"]
+    finished = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
+    hint = "error: ray is not installed. Run: pip install 'mnist-digits[cluster]'\n"
+    assert (finished.returncode, finished.stdout, finished.stderr) == (1, "", hint)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_generated_messages_are_up_to_date(tmp_path):

@@ -80,6 +80,10 @@ def train(
         Precision, typer.Option(help="bfloat16 and float16 are faster where the hardware has them.")
     ] = (Precision.float32),
     resume: Annotated[bool, typer.Option(help="Go on with the same training where it was killed.")] = True,
+    ray_cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="Train on a Ray cluster: auto, or HOST:PORT of its head."),
+    ] = None,
 ) -> None:
     """Train models, export checked versions, and promote the best.
 
@@ -91,6 +95,11 @@ def train(
     from training.job import Job
 
     _require_tensorflow()
+    if ray_cluster:
+        if find_spec("ray") is None:
+            raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
+        models, runs, data = models.absolute(), runs.absolute(), data and data.absolute()
+        jobs = jobs or len(set(letters or Letter)) * seeds  # the nodes' room decides
     if cluster.hosts() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
     chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
@@ -106,14 +115,21 @@ def train(
             limit=limit,
             data=data,
             device=device.value,
-            threads=max(1, _cores() // parallel),
+            threads=1 if ray_cluster else max(1, _cores() // parallel),
             precision=precision.value,
         )
         for letter in chosen
         for number in range(seed, seed + seeds)
     ]
     todo = pipeline.run_dirs(runs, todo, resume)
-    _conclude(pipeline.train(todo, models, parallel, ensemble or 0), models)
+    if ray_cluster:
+        from training import nodes
+
+        with nodes.runner(ray_cluster, device.value, threads=1) as runner:
+            outcome = pipeline.train(todo, models, parallel, ensemble or 0, runner)
+    else:
+        outcome = pipeline.train(todo, models, parallel, ensemble or 0)
+    _conclude(outcome, models)
 
 
 @app.command()

@@ -59,17 +59,19 @@ def new_run_dir(runs: Path, letter: str) -> Path:
     raise DigitsError(f"{base}: a thousand runs in one second. Pass another --runs folder.")
 
 
-def train(jobs: list[Job], models: Path, parallel: int, ensemble: int = 0) -> Outcome:
+def train(
+    jobs: list[Job], models: Path, parallel: int, ensemble: int = 0, runner: workers.Runner = workers.run
+) -> Outcome:
     """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse.
 
     Of several seeds of a model the best by validation is exported; its row carries the accuracies of all. With
-    `ensemble` the best few of all trainings are exported as one model too.
+    `ensemble` the best few of all trainings are exported as one model too. `runner` runs the tasks.
     """
     outcome = Outcome()
     trained: list[Result] = []
     try:
         tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
-        _run(tasks, parallel, outcome, trained)
+        _run(runner, tasks, parallel, outcome, trained)
     except KeyboardInterrupt:
         outcome.interrupted = True
         note(
@@ -81,22 +83,29 @@ def train(jobs: list[Job], models: Path, parallel: int, ensemble: int = 0) -> Ou
         return outcome
     runs = {job.run_dir.name: job.run_dir for job in jobs}
     if ensemble and len(trained) > 1 and not outcome.interrupted:
-        _join(results.ranked(trained)[:ensemble], runs, jobs[0], outcome, trained)
+        _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
     _choose_seeds(trained, runs, outcome)
-    _publish(models, parallel, jobs[0].data, outcome)
+    _publish(models, parallel, jobs[0].data, runner, outcome)
     for row in trained:
         if row.model in outcome.published and not outcome.interrupted:  # else the same command takes them up again
             checkpoint.conclude(runs[row.run])
     return outcome
 
 
-def _join(members: list[Result], runs: dict[str, Path], job: Job, outcome: Outcome, trained: list[Result]) -> None:
+def _join(
+    members: list[Result],
+    runs: dict[str, Path],
+    job: Job,
+    runner: workers.Runner,
+    outcome: Outcome,
+    trained: list[Result],
+) -> None:
     """Make one more run of the best ones."""
     run_dirs = [runs[row.run] for row in members]
     run_dir = new_run_dir(run_dirs[0].parent, ENSEMBLE)
     runs[run_dir.name] = run_dir
     task = partial(_join_task, run_dirs, run_dir, job.data)
-    _run([(ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
+    _run(runner, [(ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
 
 
 def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome) -> None:
@@ -108,10 +117,14 @@ def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome
 
 
 def _run(
-    tasks: Iterable[tuple[str, workers.Task, Path]], parallel: int, outcome: Outcome, trained: list[Result]
+    runner: workers.Runner,
+    tasks: Iterable[tuple[str, workers.Task, Path]],
+    parallel: int,
+    outcome: Outcome,
+    trained: list[Result],
 ) -> None:
     with Display() as display:
-        for message in workers.run(tasks, parallel):
+        for message in runner(tasks, parallel):
             if isinstance(message, Progress):
                 display.show(message)
             elif isinstance(message, workers.Done):
@@ -140,24 +153,24 @@ def _join_task(members: list[Path], run_dir: Path, data: Path | None, _: workers
 def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:
     """Export finished runs again, for example after a full disk, and promote as `train` does."""
     outcome = Outcome({run_dir: results.read(run_dir / "result.json") for run_dir in run_dirs})
-    _publish(models, parallel, data, outcome)
+    _publish(models, parallel, data, workers.run, outcome)
     return outcome
 
 
-def _publish(models: Path, parallel: int, data: Path | None, outcome: Outcome) -> None:
-    _export(models, parallel, data, outcome)
+def _publish(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
+    _export(models, parallel, data, runner, outcome)
     if outcome.published:
         _promote(models, outcome)
 
 
-def _export(models: Path, parallel: int, data: Path | None, outcome: Outcome) -> None:
+def _export(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
     """Export after the last training, so that every version carries the whole table."""
     rows = merge(results.gather(models), outcome.finished.values())
     tasks = (
         (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
         for run_dir, result in outcome.finished.items()
     )
-    for message in workers.run(tasks, parallel):
+    for message in runner(tasks, parallel):
         if isinstance(message, workers.Done):
             outcome.published[message.name] = message.outcome
             note(f"{message.name}  exported and checked: {message.outcome}")

@@ -21,6 +21,8 @@ from client.errors import DigitsError
 Reporter = Callable[[Any], None]
 Task = Callable[[Reporter], Any]
 """A picklable callable: it gets a function to report progress with, and returns the outcome."""
+Runner = Callable[[Iterable[tuple[str, Task, Path]], int], Iterator[Any]]
+"""What runs tasks side by side: `run` here, or `nodes.run` on a cluster."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +83,27 @@ def _receive(pipe: Connection, running: dict[Connection, tuple[str, Path, BasePr
 
 def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    pipe.send(attempt(name, task, log, pipe.send))
+
+
+def attempt(name: str, task: Task, log: Path, report: Reporter) -> Done | Failed:
+    """Run a task in this process, which is its own, and say what became of it; what is printed goes to its log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, sys.stdout.fileno())
     os.dup2(descriptor, sys.stderr.fileno())
     try:
-        pipe.send(Done(name, task(pipe.send)))
+        return Done(name, task(report))
     except DigitsError as error:
-        pipe.send(Failed(name, str(error), error.exit_code))
+        return Failed(name, str(error), error.exit_code)
     except OSError as error:
         traceback.print_exc()
         where = error.filename or log.parent
         reason = (
             f"{name}: {where}: {error.strerror or error}. Mend that and run the same command: it goes on from there."
         )
-        pipe.send(Failed(name, reason, 1))
+        return Failed(name, reason, 1)
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]  # Keras adds pages of configuration
-        pipe.send(Failed(name, f"{name}: {reason}. The whole story is in {log}", 1))
+        return Failed(name, f"{name}: {reason}. The whole story is in {log}", 1)

@@ -1,0 +1,154 @@
+"""`digits classify --cluster`: any number of files by Ray Data, read on all nodes and asked of the server.
+
+The answers are files of Parquet or JSON Lines, a row for each file. Whatever dies meanwhile, a part that is done again
+takes the place of its first try, so that no row is lost or doubled.
+"""
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+from pyarrow import dataset
+
+from client.cluster import connected
+from client.errors import DigitsError, UsageError
+from client.files import all_files
+from client.prepare import BATCH
+from client.remote import Client
+from client.report import record
+from client.run import Run
+
+SCHEMA = pa.schema(
+    {
+        "file": pa.string(),
+        "digit": pa.int64(),
+        "probability": pa.float64(),
+        "runner_up": pa.int64(),
+        "runner_up_probability": pa.float64(),
+        "probabilities": pa.list_(pa.float64()),
+        "model": pa.string(),
+        "model_version": pa.int64(),
+        "notes": pa.list_(pa.string()),
+        "error": pa.string(),
+    }
+)
+"""The columns: those of `digits classify --json`."""
+
+
+def classify(
+    files: list[str], files_from: str | None, out: str, as_json: bool, address: str, connection: dict[str, Any]
+) -> Run:
+    """Write a row for each file to the folder `out`; both may be what fsspec opens (s3://…, gs://…, hdfs://…).
+
+    `connection` are the arguments of Client. Raises UsageError for a folder that holds something, and DigitsError when
+    the run breaks off.
+    """
+    filesystem, folder = fsspec.core.url_to_fs(out)
+    if filesystem.exists(folder) and filesystem.ls(folder):
+        raise UsageError(f"{out} is not empty. Name another folder with --out")
+    names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from)))
+    with Client(**connection) as client:
+        client.status()  # no server: say so before anything is started
+    with connected(address) as ray:
+        _write(ray, names, connection, filesystem, folder, as_json)
+    run = _count(filesystem, folder, as_json)
+    if (total := run.classified + run.blank + run.failed) != len(names):
+        raise DigitsError(f"{out} has {total} rows for {len(names)} files: it is not whole. Run it again")
+    return run
+
+
+def expand(files: list[str], files_from: str | None) -> Iterator[str]:
+    """Give the files that arguments mean; addresses with :// are looked for by fsspec."""
+    for name in all_files([name for name in files if "://" not in name], files_from):
+        yield name
+    for name in files:
+        if "://" in name:
+            yield from _expand_address(name)
+
+
+def _expand_address(address: str) -> Iterable[str]:
+    from PIL import Image
+
+    filesystem, path = fsspec.core.url_to_fs(address)
+    if glob.has_magic(path):
+        found = filesystem.glob(path)
+    elif filesystem.isdir(path):
+        endings = tuple(Image.registered_extensions())
+        found = [name for name in filesystem.find(path) if name.lower().endswith(endings)]
+    else:
+        return [address]
+    return map(filesystem.unstrip_protocol, sorted(found))
+
+
+def _write(
+    ray: Any, names: list[bytes], connection: dict[str, Any], filesystem: Any, folder: str, as_json: bool
+) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    most = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    rows = ray.data.from_items([{"file": name} for name in names], override_num_blocks=_blocks(len(names)))
+    rows = rows.map_batches(
+        Reader,
+        fn_constructor_args=(connection,),
+        batch_size=BATCH,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+    )
+    write = rows.write_json if as_json else rows.write_parquet
+    try:
+        write(folder, filesystem=filesystem)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DigitsError(f"the run on the cluster broke off: {reason} Run it again, with an empty --out") from error
+
+
+def _blocks(count: int) -> int:
+    """Give in how many parts files are given out: a part that is lost is some seconds of work."""
+    return max(1, min(count // BATCH, 1000))
+
+
+def _count(filesystem: Any, folder: str, as_json: bool) -> Run:
+    table = dataset.dataset(folder, SCHEMA, "json" if as_json else "parquet", filesystem=filesystem)
+    digit, error = dataset.field("digit"), dataset.field("error")
+    return Run(
+        classified=table.count_rows(filter=digit.is_valid()),
+        blank=table.count_rows(filter=digit.is_null() & error.is_null()),
+        failed=table.count_rows(filter=error.is_valid()),
+    )
+
+
+class Reader:
+    """Classifies batches of files on a node; a file that cannot be read becomes a row with the reason."""
+
+    def __init__(self, connection: dict[str, Any]) -> None:
+        self._client = Client(**connection)
+
+    def __call__(self, batch: dict[str, Any]) -> pa.Table:
+        """Give a row for each file of a batch."""
+        return pa.Table.from_pylist(list(self._rows([os.fsdecode(name) for name in batch["file"]])), SCHEMA)
+
+    def _rows(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        fetched = [fetch(name) for name in names]
+        results = self._client.stream(one for one in fetched if not isinstance(one, OSError))
+        for name, one in zip(names, fetched, strict=True):
+            told = os.fsencode(name).decode(errors="backslashreplace")
+            if isinstance(one, OSError):
+                yield {"file": told, "error": f"{told}: {one.strerror or one}"}
+            else:
+                yield record(told, next(results))
+
+
+def fetch(name: str) -> str | bytes | OSError:
+    """Give what the client reads: the path of a local file, the bytes of another, or what is wrong with it."""
+    if "://" not in name:
+        return name
+    try:
+        with fsspec.open(name) as file:
+            content: bytes = file.read()
+            return content
+    except OSError as error:
+        return error

@@ -1,0 +1,63 @@
+"""A Ray cluster: how a process of ours connects with it. Ray is imported here and nowhere before."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from client.errors import DigitsError
+
+NAMESPACE = "digits"
+REACH_SECONDS = 5.0
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect with the cluster at an address (`auto`: this machine's) while the block lasts; yields Ray.
+
+    Raises DigitsError without Ray or a cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'") from None
+    with _quiet_core():
+        try:
+            yield _connect(ray, address)
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> Any:
+    try:
+        if ":" in address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()  # Ray itself would wait for minutes
+        ray.init(address=address, namespace=NAMESPACE, logging_level="ERROR", log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DigitsError(
+            f"no Ray cluster at {address}: {reason.rstrip('.')}. Start one with: ray start --head"
+        ) from None
+    return ray
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Send nowhere what Ray's C++ core prints on stderr's descriptor; Python's stderr has one of its own meanwhile."""
+    sys.stderr.flush()
+    shown, kept = sys.stderr, os.dup(2)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    os.close(sink)
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = shown
+        os.dup2(kept, 2)
+        os.close(kept)

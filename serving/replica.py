@@ -1,0 +1,97 @@
+"""What runs in a Ray Serve replica: the embedded server's dataplane on the same model root, without TensorFlow."""
+
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
+from serving.catalog import Catalog, open_catalog
+from serving.dataplane import Dataplane
+from serving.errors import ServingError, too_late, truncated
+from serving.health import HEALTH_SERVICES
+from serving.ingress import ANSWERED, Answer, Call
+from serving.monitor import Monitor
+from serving.server import FIRST_LOAD_SECONDS
+from serving.settings import Settings
+
+
+class Replica:
+    """Answers requests that came together. Loads, follows and swaps versions as the embedded server does.
+
+    A new version is loaded beside the old one in every replica, so a change of versions stops nobody.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._catalog = open_catalog(settings)
+        monitor = Monitor(self._catalog, settings.log)
+        dataplane = Dataplane(self._catalog, settings.limits, monitor.ran)
+        answers: tuple[tuple[type[Any], Callable[..., Any]], ...] = (
+            (PredictRequest, dataplane.predict),
+            (GetModelMetadataRequest, lambda request, seconds_left: dataplane.get_model_metadata(request)),
+            (GetModelStatusRequest, lambda request, seconds_left: dataplane.get_model_status(request)),
+            (HealthCheckRequest, lambda request, seconds_left: check(self._catalog, request)),
+        )
+        self._methods = {
+            path: (request_type, monitor.watched("GRPC", path.rpartition("/")[2], answer))
+            for path, (request_type, answer) in zip(ANSWERED, answers, strict=True)
+        }
+        self._catalog.poll(FIRST_LOAD_SECONDS)
+        threading.Thread(target=self._follow, name="follow", daemon=True).start()
+
+    def answer(self, calls: list[Call]) -> "Answers":
+        """Answer each call, also where others fail."""
+        start = time.monotonic()
+        return Answers([self._answer(call, start) for call in calls])
+
+    def _answer(self, call: Call, start: float) -> Answer:
+        path, message, seconds_left = call
+        try:
+            if seconds_left is not None:
+                seconds_left -= time.monotonic() - start
+            return "OK", self._response(path, message, seconds_left)
+        except ServingError as error:
+            return error.status, truncated(str(error))
+
+    def _response(self, path: str, message: bytes, seconds_left: float | None) -> bytes:
+        request_type, respond = self._methods[path]
+        most = self._settings.limits.message_mib
+        if len(message) > most << 20:
+            raise ServingError("RESOURCE_EXHAUSTED", f"Message of {len(message)} bytes; {most} MiB are the most")
+        if seconds_left is not None and seconds_left < 0:
+            raise too_late()
+        try:
+            request = request_type.FromString(message)
+        except DecodeError:
+            raise ServingError("INTERNAL", "Exception deserializing request!") from None
+        content: bytes = respond(request, seconds_left).SerializeToString()
+        return content
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(self._settings.poll_seconds)
+            self._catalog.poll()
+
+
+def check(catalog: Catalog, request: HealthCheckRequest) -> HealthCheckResponse:
+    """Answer grpc.health.v1: SERVING while some version is available. Raises NOT_FOUND for a service not offered."""
+    if request.service not in HEALTH_SERVICES:
+        raise ServingError("NOT_FOUND", f"Unknown service {request.service}")
+    serving = bool(catalog.served())
+    return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
+
+
+class Answers:
+    """The answers to one Ray call, with the method by which Ray serialises what a replica gives."""
+
+    def __init__(self, answers: list[Answer]) -> None:
+        self._answers = answers
+
+    def SerializeToString(self) -> bytes:
+        """Give the bytes that the proxy reads."""
+        return pickle.dumps(self._answers)
