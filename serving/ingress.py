@@ -1,8 +1,8 @@
 """What runs in Ray Serve's gRPC proxies: TensorFlow Serving's methods, handed on to the replicas.
 
 A request costs Ray some milliseconds of processor time on its way to a replica, more than the network's answer. So
-small requests that come while others are under way wait some milliseconds and travel together: a lone request waits for
-nothing, and the busier the cluster is, the less a request costs.
+requests that come while others are under way wait for these and then travel together: nothing waits for a timer, and
+the busier the cluster is, the less a request costs.
 """
 
 import asyncio
@@ -40,9 +40,6 @@ MOST_UNDER_WAY = 2 * (os.cpu_count() or 1)
 """Ray calls of a proxy at a time: enough to keep its node busy. What comes beyond them travels together."""
 MOST_TOGETHER, MOST_BYTES = 64, 1 << 20
 """Requests and bytes in one Ray call; a larger request travels alone."""
-WINDOW_SECONDS = 0.005
-"""For so long a small request waits for others while a call is under way; without, most would travel alone."""
-SMALL_BYTES = 32 << 10
 MOST_WAITING = 1024
 TRIES, PAUSE_SECONDS = 5, 0.2
 """A call whose replica or node dies goes to another one: all methods only read."""
@@ -115,7 +112,6 @@ class Waiting:
     method: str
     message: bytes
     until: float | None
-    since: float = field(default_factory=time.monotonic)
     answer: "asyncio.Future[bytes]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def call(self) -> Call:
@@ -133,13 +129,12 @@ class Waiting:
 
 
 class Batches:
-    """Sends a request at once when no call is under way, and together what comes meanwhile. For one event loop."""
+    """Sends requests at once while few calls are under way, and together when more come. For one event loop."""
 
     def __init__(self, carry: Callable[[list[Call]], Awaitable[list[Answer]]]) -> None:
         self._carry = carry
         self._waiting: deque[Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
 
     async def answer(self, request: Waiting) -> bytes:
         """Wait for the response to a request. Raises ServingError."""
@@ -151,23 +146,10 @@ class Batches:
 
     def _send(self) -> None:
         while self._waiting and len(self._under_way) < MOST_UNDER_WAY:
-            if self._under_way and not self._ripe():
-                self._timer = self._timer or asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._end_window)
-                return
             if batch := self._take():
                 task = asyncio.create_task(self._exchange(batch))
                 self._under_way.add(task)
                 task.add_done_callback(self._landed)
-
-    def _ripe(self) -> bool:
-        """Tell whether the oldest request has waited long enough, or need not wait."""
-        oldest = self._waiting[0]
-        waited = time.monotonic() - oldest.since
-        return waited >= WINDOW_SECONDS or len(self._waiting) >= MOST_TOGETHER or len(oldest.message) > SMALL_BYTES
-
-    def _end_window(self) -> None:
-        self._timer = None
-        self._send()
 
     def _take(self) -> list[Waiting]:
         """Take requests, as many as may travel together, without those whose callers have left."""
