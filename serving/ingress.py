@@ -1,8 +1,7 @@
 """What runs in Ray Serve's gRPC proxies: TensorFlow Serving's methods, handed on to the replicas.
 
 A request costs Ray some milliseconds of processor time on its way to a replica, more than the network's answer. So
-requests that come while others are under way wait for these and then travel together: nothing waits for a timer, and
-the busier the cluster is, the less a request costs.
+requests that come while others are under way wait for these and then travel together; nothing waits for a timer.
 """
 
 import asyncio
