@@ -21,13 +21,18 @@ from typing import Any
 import ray
 
 from benchmarks import load, machine
-from benchmarks.serving import CASES, request_of, running
+from benchmarks.servers import running
+from benchmarks.serving import IMAGES_OF
 from benchmarks.usual_replica import deployed as usual_deployed
+from benchmarks.wires import predict
 from serving.cluster import PATIENCE, deployed, free_port
 from serving.limits import Limits
 from serving.logs import Log
 from serving.settings import Settings
 from serving.versions import latest_version
+
+CASES = [(1, 1), (1, 64), (256, 1), (256, 4)]
+"""Images a request, requests in flight."""
 
 
 def main() -> None:
@@ -73,7 +78,7 @@ def _ours(models: Path) -> Iterator[str]:
         poll_seconds=1,
         drain_seconds=5,
         limits=Limits(),
-        certificates=None,
+        tls=None,
         log=Log(),
     )
     with deployed(settings, (1, 1)) as port:
@@ -87,11 +92,12 @@ def _usual(version_dir: Path) -> Iterator[str]:
 
 
 def _measure(name: str, address: str, model: str, seconds: float) -> list[dict[str, Any]]:
-    load.measure(address, request_of(model, 1), 4, 2)  # warms up
+    wire = predict(model)
+    load.measure(wire, address, wire.encode(IMAGES_OF[1]), 4, 2)  # warms up
     runs = []
     for images, in_flight in CASES:
         before = _core_seconds()
-        figures = load.measure(address, request_of(model, images), in_flight, seconds)
+        figures = load.measure(wire, address, wire.encode(IMAGES_OF[images]), in_flight, seconds)
         after = _core_seconds()
         spent = sum(after[pid] - before.get(pid, 0) for pid in after)
         rate = figures.requests_per_s * seconds / spent

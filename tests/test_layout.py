@@ -51,6 +51,13 @@ def test_without_ray_a_cluster_command_says_what_to_install(command: list[str], 
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("benchmark", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
+def test_every_benchmark_still_finds_what_it_imports(benchmark: str) -> None:
+    command = [sys.executable, "-c", f"import benchmarks.{benchmark}"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_the_generated_messages_are_up_to_date(tmp_path):
     protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "client/proto").glob("*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
