@@ -111,6 +111,8 @@ def serve(
         log=Log(log_level, log_format),
     )
     if cluster:
+        if processes > 1:
+            raise UsageError("a cluster has replicas instead of --processes: give --replicas LEAST MOST")
         _serve_on_cluster(settings, cluster, replicas)
     elif processes > 1:
         from serving.processes import run_several

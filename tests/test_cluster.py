@@ -99,6 +99,16 @@ def busy(cluster, title: str) -> object:
     return next(node for node in cluster.worker_nodes if children(raylet(node), title))
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["--processes", "2"], "--replicas LEAST MOST"), (["--replicas", "3", "1"], "give the least, 1 or more")],
+)
+def test_what_a_cluster_cannot_follow_is_wrong_usage(digits, tmp_path: Path, options: list[str], told: str) -> None:
+    finished = digits("serve", "--cluster", "auto", *options, cwd=tmp_path)
+    assert (finished.returncode, finished.stderr.count("\n")) == (2, 1)
+    assert told in finished.stderr
+
+
 def test_the_replicas_keep_tensorflow_servings_contract(deployed: str) -> None:
     options = ["-p", "no:cacheprovider", "-m", "conformance", "--server", deployed, "-k", f"not {NOT_ON_RAY}"]
     suite = [sys.executable, "-m", "pytest", *options, str(HERE / "test_conformance.py")]
