@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -257,6 +258,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(command, tmp_path):
     os.mkfifo(pipe)
     classify = subprocess.Popen([command, "classify", pipe], stderr=subprocess.PIPE, text=True)
     with classify, pipe.open("wb"):  # opens when the command reads the other end
+        time.sleep(0.5)  # so that it waits for bytes: Python sleeps over a signal that comes 30 µs before a read
         classify.send_signal(signal.SIGINT)
         assert "Traceback" not in classify.stderr.read()
     assert classify.returncode == 130
