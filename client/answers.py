@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from client import contract
 from client.proto.serving_pb2 import (
     GetModelMetadataResponse,
@@ -57,17 +59,17 @@ def read_predictions(response: PredictResponse, count: int) -> list[Prediction]:
     wanted = {contract.PROBABILITIES: (count, contract.CLASSES), contract.DIGIT: (count,)}
     outputs = _unpack(response, wanted)
     spec = response.model_spec
+    model, version = spec.name, spec.version.value
+    digits, probabilities = outputs[contract.DIGIT], outputs[contract.PROBABILITIES]
+    if wrong := [digit for digit in digits.tolist() if not 0 <= digit < contract.CLASSES]:
+        raise ValueError(f"{wrong[0]} is not a digit")
+    others = probabilities.copy()
+    others[np.arange(count), digits] = -1
+    rows = zip(digits.tolist(), others.argmax(axis=1).tolist(), probabilities.tolist(), strict=True)
     return [
-        _prediction(int(digit), row.tolist(), spec.name, spec.version.value)
-        for digit, row in zip(outputs[contract.DIGIT], outputs[contract.PROBABILITIES], strict=True)
+        Prediction(digit, row[digit], runner_up, row[runner_up], tuple(row), model, version)
+        for digit, runner_up, row in rows
     ]
-
-
-def _prediction(digit: int, row: list[float], model: str, version: int) -> Prediction:
-    if not 0 <= digit < len(row):
-        raise ValueError(f"{digit} is not a digit")
-    runner_up = max((other for other in range(len(row)) if other != digit), key=row.__getitem__)
-    return Prediction(digit, row[digit], runner_up, row[runner_up], tuple(row), model, version)
 
 
 def read_benchmark(response: PredictResponse, count: int) -> Iterator[Benchmark]:

@@ -96,7 +96,7 @@ def _as_given(array: Pixels) -> Prepared:
 
 def _prepare(decoded: Decoded) -> Prepared:
     image, frames, _ = decoded
-    small = as_mnist(np.asarray(image)) if image.mode == "L" else None
+    small = as_mnist(image)
     found = find_digit(to_grey(image, FAINTEST)) if small is None else Prepared(small)
     return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
 
