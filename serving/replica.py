@@ -1,11 +1,11 @@
 """What runs in a Ray Serve replica: the embedded server's dataplane on the same model root, without TensorFlow."""
 
-import pickle
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -14,7 +14,7 @@ from serving.catalog import Catalog, open_catalog
 from serving.dataplane import Dataplane
 from serving.errors import ServingError, too_late, truncated
 from serving.health import HEALTH_SERVICES
-from serving.ingress import ANSWERED, Answer, Call
+from serving.ingress import ANSWERED, Call
 from serving.monitor import Monitor
 from serving.server import FIRST_LOAD_SECONDS
 from serving.settings import Settings
@@ -44,19 +44,25 @@ class Replica:
         self._catalog.poll(FIRST_LOAD_SECONDS)
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
-    def answer(self, calls: list[Call]) -> "Answers":
-        """Answer each call, also where others fail."""
-        start = time.monotonic()
-        return Answers([self._answer(call, start) for call in calls])
+    def Predict(self, call: Call, grpc_context: Any) -> "Answer":
+        return self._answer(ANSWERED[0], call, grpc_context)
 
-    def _answer(self, call: Call, start: float) -> Answer:
-        path, message, seconds_left = call
+    def GetModelMetadata(self, call: Call, grpc_context: Any) -> "Answer":
+        return self._answer(ANSWERED[1], call, grpc_context)
+
+    def GetModelStatus(self, call: Call, grpc_context: Any) -> "Answer":
+        return self._answer(ANSWERED[2], call, grpc_context)
+
+    def Check(self, call: Call, grpc_context: Any) -> "Answer":
+        return self._answer(ANSWERED[3], call, grpc_context)
+
+    def _answer(self, path: str, call: Call, grpc_context: Any) -> "Answer":
         try:
-            if seconds_left is not None:
-                seconds_left -= time.monotonic() - start
-            return "OK", self._response(path, message, seconds_left)
+            return Answer(self._response(path, *call))
         except ServingError as error:
-            return error.status, truncated(str(error))
+            grpc_context.set_code(grpc.StatusCode[error.status])
+            grpc_context.set_details(truncated(str(error)))
+            return Answer(b"")
 
     def _response(self, path: str, message: bytes, seconds_left: float | None) -> bytes:
         request_type, respond = self._methods[path]
@@ -86,12 +92,12 @@ def check(catalog: Catalog, request: HealthCheckRequest) -> HealthCheckResponse:
     return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
 
 
-class Answers:
-    """The answers to one Ray call, with the method by which Ray serialises what a replica gives."""
+class Answer:
+    """An answer that is bytes already, with the method by which Ray serialises it."""
 
-    def __init__(self, answers: list[Answer]) -> None:
-        self._answers = answers
+    def __init__(self, content: bytes) -> None:
+        self._content = content
 
     def SerializeToString(self) -> bytes:
-        """Give the bytes that the proxy reads."""
-        return pickle.dumps(self._answers)
+        """Give the bytes."""
+        return self._content
