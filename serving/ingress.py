@@ -1,16 +1,9 @@
-"""What runs in Ray Serve's gRPC proxies: TensorFlow Serving's methods, handed on to the replicas.
+"""What runs in Ray Serve's gRPC servers: TensorFlow Serving's methods, answered by the replica of the same process.
 
-A request costs Ray some milliseconds of processor time on its way to a replica, more than the network's answer. So
-requests that come while others are under way wait for these and then travel together; nothing waits for a timer.
+Ray's HAProxy brings the calls here. A call is handed to the replica as Python objects: nothing is pickled on its way.
 """
 
-import asyncio
-import os
-import pickle
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -18,8 +11,7 @@ from grpc_reflection.v1alpha.reflection import SERVICE_NAME
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from serving import reflection
-from serving.errors import ServingError, truncated
-from serving.grpc_api import NOT_OFFERED
+from serving.grpc_api import NOT_OFFERED, RELOAD
 
 ANSWERED = (
     f"/{PREDICTION_SERVICE}/Predict",
@@ -27,14 +19,14 @@ ANSWERED = (
     f"/{MODEL_SERVICE}/GetModelStatus",
     f"/{reflection.HEALTH_SERVICE}/Check",
 )
-"""The methods that replicas answer."""
+"""The methods that replicas answer, each by the method of its name."""
 REFUSED = {f"/{PREDICTION_SERVICE}/{method}": reason for method, reason in NOT_OFFERED.items()} | {
-    f"/{MODEL_SERVICE}/HandleReloadConfigRequest": "A request reaches one replica of many. Change the file that "
-    "--config names, or publish under the model root: every replica follows."
+    f"/{MODEL_SERVICE}/{RELOAD}": "A request reaches one replica of many. Change the file that --config names, or "
+    "publish under the model root: every replica follows."
 }
-APPLICATION = "digits"
+
 Call = tuple[bytes, float | None]
-"""Message, and the seconds for which its caller waits; None for ever."""
+"""A message, and the seconds for which its caller waits; None for ever."""
 
 
 def register(_: Any, server: Any) -> None:
@@ -57,15 +49,15 @@ class Ingress(grpc.GenericRpcHandler):
         if method in REFUSED:
             return grpc.unary_unary_rpc_method_handler(_refusal(REFUSED[method]))
         if method in ANSWERED:
-            return grpc.unary_unary_rpc_method_handler(_answer(self._method_handlers[method].unary_unary))
+            return grpc.unary_unary_rpc_method_handler(_with_deadline(self._method_handlers[method].unary_unary))
         return None
 
 
-def _answer(ask: Callable[[Call, Any], Awaitable[bytes]]) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def answer(message: bytes, context: Any) -> bytes:
-        return await ask((message, context.time_remaining()), context)
+def _with_deadline(ask: Callable[[Call, Any], Awaitable[bytes]]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def handle(message: bytes, context: Any) -> bytes:
+        return await ask((message, context.time_remaining()), context)  # Ray's own context does not tell it
 
-    return answer
+    return handle
 
 
 def _refusal(reason: str) -> Callable[[bytes, Any], Awaitable[None]]:
