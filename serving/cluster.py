@@ -15,6 +15,7 @@ import grpc
 
 from client.cluster import connected
 from client.errors import DigitsError
+from serving.reflection import HEALTH_SERVICE
 from serving.settings import Settings
 
 APPLICATION = "digits"
@@ -94,7 +95,7 @@ def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
         reason = str(error).strip().splitlines()[-1]
         raise DigitsError(f"Ray Serve does not take the application: {reason} Look at: serve status") from error
     try:
-        _await_proxy(settings.address(port))
+        _await_answer(settings.address(port))
         yield port
     finally:
         serve.delete(APPLICATION)
@@ -148,11 +149,19 @@ def free_port() -> int:
         return port
 
 
-def _await_proxy(address: str) -> None:
+def _await_answer(address: str) -> None:
+    """Wait until a replica answers: HAProxy listens before it knows of any."""
+    deadline = time.monotonic() + START_SECONDS
     with grpc.insecure_channel(address) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(START_SECONDS)
-        except grpc.FutureTimeoutError:
-            raise DigitsError(
-                f"Ray Serve does not answer on {address}. Does it run there with other options? Look at: serve status"
-            ) from None
+        check = channel.unary_unary(f"/{HEALTH_SERVICE}/Check")
+        while True:
+            try:
+                check(b"", timeout=deadline - time.monotonic(), wait_for_ready=True)
+                return
+            except grpc.RpcError:
+                if time.monotonic() > deadline:
+                    raise DigitsError(
+                        f"Ray Serve does not answer on {address}. Does it run there with other options? "
+                        "Look at: serve status"
+                    ) from None
+            time.sleep(0.1)
