@@ -2,7 +2,7 @@
 
     python -m benchmarks.cluster [--models models] [--model D] [--rounds 2] [--seconds 3] [--cores 1] [--out FILE]
 
-A Ray of its own on this machine, one replica and one proxy, which share the cores with the load generator. Each round
+A Ray of its own on this machine with one replica, which shares the cores with the load generator. Each round
 deploys ours, then the usual one, and measures every case. Beside the rate stands the one for each second of processor
 time that all of Ray spends: on a machine with other work the first says little. The last line is one JSON document.
 """

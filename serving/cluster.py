@@ -48,7 +48,7 @@ PORTS = ("FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC", "HAPROXY_STATS", "HAPROXY
 def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
     """Deploy on the cluster at an address (`auto`: the one of this machine) and stay until SIGTERM or SIGINT.
 
-    So many replicas at least and at most. Raises DigitsError when there is no cluster or the proxies do not answer.
+    So many replicas at least and at most. Raises DigitsError when there is no cluster or nobody answers.
     """
     from serving.server import on_signal, stopped
 
@@ -78,10 +78,7 @@ def deployed(settings: Settings, replicas: tuple[int, int]) -> Iterator[int]:
     try:
         serve.start(
             proxy_location="EveryNode",
-            http_options={
-                "host": settings.host,
-                "port": free_port(),
-            },  # Ray has no proxy without; the host is gRPC's too
+            http_options={"host": settings.host, "port": free_port()},  # nothing listens without; gRPC is on that host
             grpc_options={
                 "port": port,
                 "grpc_servicer_functions": ["serving.ingress.register"],
@@ -153,7 +150,7 @@ def _await_answer(address: str) -> None:
     """Wait until a replica answers: HAProxy listens before it knows of any."""
     deadline = time.monotonic() + START_SECONDS
     with grpc.insecure_channel(address) as channel:
-        check = channel.unary_unary(f"/{HEALTH_SERVICE}/Check")
+        check: Any = channel.unary_unary(f"/{HEALTH_SERVICE}/Check")
         while True:
             try:
                 check(b"", timeout=deadline - time.monotonic(), wait_for_ready=True)
