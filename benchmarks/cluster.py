@@ -2,7 +2,7 @@
 
     python -m benchmarks.cluster [--models models] [--model D] [--rounds 2] [--seconds 3] [--cores 1] [--out FILE]
 
-A Ray of its own on this machine, one replica and one proxy, which share the cores with the load generator. Each round
+A Ray of its own on this machine with one replica, which shares the cores with the load generator. Each round
 deploys ours, then the usual one, and measures every case. Beside the rate stands the one for each second of processor
 time that all of Ray spends: on a machine with other work the first says little. The last line is one JSON document.
 """
@@ -25,7 +25,7 @@ from benchmarks.servers import running
 from benchmarks.serving import IMAGES_OF
 from benchmarks.usual_replica import deployed as usual_deployed
 from benchmarks.wires import predict
-from serving.cluster import PATIENCE, deployed, free_port
+from serving.cluster import deployed, free_port
 from serving.limits import Limits
 from serving.logs import Log
 from serving.settings import Settings
@@ -88,7 +88,7 @@ def _ours(models: Path) -> Iterator[str]:
 @contextmanager
 def _usual(version_dir: Path) -> Iterator[str]:
     with ExitStack() as stack:
-        yield f"127.0.0.1:{stack.enter_context(usual_deployed(version_dir, free_port(), free_port(), PATIENCE))}"
+        yield f"127.0.0.1:{stack.enter_context(usual_deployed(version_dir, free_port(), free_port()))}"
 
 
 def _measure(name: str, address: str, model: str, seconds: float) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@ from ray import serve
 
 REGISTER = "tensorflow_serving.apis.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server"
 
+PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30"}
+"""On a busy machine a proxy takes more than Ray's five seconds to start, and would be started again and again."""
+
 
 class UsualReplica:
     """Predict with `serving_default`, without any check."""
@@ -33,13 +36,13 @@ class UsualReplica:
 
 
 @contextmanager
-def deployed(version_dir: Path, port: int, http_port: int, patience: dict[str, str]) -> Any:
+def deployed(version_dir: Path, port: int, http_port: int) -> Any:
     """Serve one replica while the block lasts."""
     try:
         serve.start(
             http_options={"host": "127.0.0.1", "port": http_port},
             grpc_options={"port": port, "grpc_servicer_functions": [REGISTER]},
-            controller_options={"runtime_env": {"env_vars": patience}},
+            controller_options={"runtime_env": {"env_vars": PATIENCE}},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         options = {"ray_actor_options": {"num_cpus": 1}, "max_ongoing_requests": 100}

@@ -1,11 +1,12 @@
 """What runs in a Ray Serve replica: the embedded server's dataplane on the same model root, without TensorFlow."""
 
-import pickle
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -14,14 +15,14 @@ from serving.catalog import Catalog, open_catalog
 from serving.dataplane import Dataplane
 from serving.errors import ServingError, too_late, truncated
 from serving.health import HEALTH_SERVICES
-from serving.ingress import ANSWERED, Answer, Call
+from serving.ingress import Call
 from serving.monitor import Monitor
 from serving.server import FIRST_LOAD_SECONDS
 from serving.settings import Settings
 
 
 class Replica:
-    """Answers requests that came together. Loads, follows and swaps versions as the embedded server does.
+    """Answers the calls of ingress.ANSWERED. Loads, follows and swaps versions as the embedded server does.
 
     A new version is loaded beside the old one in every replica, so a change of versions stops nobody.
     """
@@ -31,35 +32,48 @@ class Replica:
         self._catalog = open_catalog(settings)
         monitor = Monitor(self._catalog, settings.log)
         dataplane = Dataplane(self._catalog, settings.limits, monitor.ran)
-        answers: tuple[tuple[type[Any], Callable[..., Any]], ...] = (
-            (PredictRequest, dataplane.predict),
-            (GetModelMetadataRequest, lambda request, seconds_left: dataplane.get_model_metadata(request)),
-            (GetModelStatusRequest, lambda request, seconds_left: dataplane.get_model_status(request)),
-            (HealthCheckRequest, lambda request, seconds_left: check(self._catalog, request)),
-        )
+        answers: dict[str, tuple[type[Any], Callable[..., Any]]] = {
+            "Predict": (PredictRequest, dataplane.predict),
+            "GetModelMetadata": (
+                GetModelMetadataRequest,
+                lambda asked, seconds_left: dataplane.get_model_metadata(asked),
+            ),
+            "GetModelStatus": (GetModelStatusRequest, lambda asked, seconds_left: dataplane.get_model_status(asked)),
+            "Check": (HealthCheckRequest, lambda asked, seconds_left: check(self._catalog, asked)),
+        }
         self._methods = {
-            path: (request_type, monitor.watched("GRPC", path.rpartition("/")[2], answer))
-            for path, (request_type, answer) in zip(ANSWERED, answers, strict=True)
+            method: (request_type, monitor.watched("GRPC", method, answer))
+            for method, (request_type, answer) in answers.items()
         }
         self._catalog.poll(FIRST_LOAD_SECONDS)
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
-    def answer(self, calls: list[Call]) -> "Answers":
-        """Answer each call, also where others fail."""
-        start = time.monotonic()
-        return Answers([self._answer(call, start) for call in calls])
+    def Predict(self, call: Call, grpc_context: Any) -> "Answer":
+        """Answer a call of this name, as the following do; `grpc_context` is Ray's."""
+        return self._answer("Predict", call, grpc_context)
 
-    def _answer(self, call: Call, start: float) -> Answer:
-        path, message, seconds_left = call
+    def GetModelMetadata(self, call: Call, grpc_context: Any) -> "Answer":
+        """Answer."""
+        return self._answer("GetModelMetadata", call, grpc_context)
+
+    def GetModelStatus(self, call: Call, grpc_context: Any) -> "Answer":
+        """Answer."""
+        return self._answer("GetModelStatus", call, grpc_context)
+
+    def Check(self, call: Call, grpc_context: Any) -> "Answer":
+        """Answer."""
+        return self._answer("Check", call, grpc_context)
+
+    def _answer(self, method: str, call: Call, grpc_context: Any) -> "Answer":
         try:
-            if seconds_left is not None:
-                seconds_left -= time.monotonic() - start
-            return "OK", self._response(path, message, seconds_left)
+            return Answer(self._response(method, *call))
         except ServingError as error:
-            return error.status, truncated(str(error))
+            grpc_context.set_code(grpc.StatusCode[error.status])
+            grpc_context.set_details(truncated(str(error)))
+            return Answer(b"")
 
-    def _response(self, path: str, message: bytes, seconds_left: float | None) -> bytes:
-        request_type, respond = self._methods[path]
+    def _response(self, method: str, message: bytes, seconds_left: float | None) -> bytes:
+        request_type, respond = self._methods[method]
         most = self._settings.limits.message_mib
         if len(message) > most << 20:
             raise ServingError("RESOURCE_EXHAUSTED", f"Message of {len(message)} bytes; {most} MiB are the most")
@@ -86,12 +100,12 @@ def check(catalog: Catalog, request: HealthCheckRequest) -> HealthCheckResponse:
     return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
 
 
-class Answers:
-    """The answers to one Ray call, with the method by which Ray serialises what a replica gives."""
+@dataclass(frozen=True)
+class Answer:
+    """A response as bytes, with the method by which Ray serialises what a replica gives."""
 
-    def __init__(self, answers: list[Answer]) -> None:
-        self._answers = answers
+    content: bytes
 
     def SerializeToString(self) -> bytes:
-        """Give the bytes that the proxy reads."""
-        return pickle.dumps(self._answers)
+        """Give the bytes."""
+        return self.content

