@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.proto.tensor_pb2 import DataType, TensorProto, TensorShapeProto
+from client.proto.tensor_pb2 import DataType, TensorProto
 
 # dtype → (NumPy dtype, typed field of TensorProto). Half types are left out: nothing here speaks them.
-_DTYPES: dict[int, tuple[np.dtype[Any], str]] = {
+_DTYPES: dict[DataType, tuple[np.dtype[Any], str]] = {
     DataType.DT_FLOAT: (np.dtype("<f4"), "float_val"),
     DataType.DT_DOUBLE: (np.dtype("<f8"), "double_val"),
     DataType.DT_INT32: (np.dtype("<i4"), "int_val"),
@@ -30,22 +30,27 @@ _DATA_TYPES = {dtype: number for number, (dtype, _) in _DTYPES.items()}
 Array = NDArray[Any]
 
 
-def data_type(array: Array) -> int:
+def data_type(array: Array) -> DataType:
     """Give TensorFlow's type of an array; text and byte arrays are DT_STRING. Raises ValueError for other dtypes."""
-    kind = np.dtype("O") if array.dtype.kind in "SUO" else array.dtype.newbyteorder("<")
+    kind = np.dtype("O") if array.dtype.kind in "SUO" else array.dtype
+    if kind not in _DATA_TYPES:
+        kind = kind.newbyteorder("<")
     if kind not in _DATA_TYPES:
         raise ValueError(f"no TensorFlow type for arrays of {array.dtype}")
     return _DATA_TYPES[kind]
 
 
-def _shaped(array: Array) -> TensorProto:
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in array.shape])
-    return TensorProto(dtype=DataType.Name(data_type(array)), tensor_shape=shape)
+def _describe(array: Array, proto: TensorProto) -> None:
+    proto.dtype = data_type(array)
+    proto.tensor_shape.SetInParent()  # a scalar has a shape too, one without sizes
+    for size in array.shape:
+        proto.tensor_shape.dim.add().size = size
 
 
 def pack_content(array: Array) -> TensorProto:
     """Encode an array of numbers as `tensor_content`, little-endian and row-major: the form for requests."""
-    proto = _shaped(array)
+    proto = TensorProto()
+    _describe(array, proto)
     dtype, _ = _DTYPES[proto.dtype]
     proto.tensor_content = np.ascontiguousarray(array, dtype).tobytes()
     return proto
@@ -53,13 +58,19 @@ def pack_content(array: Array) -> TensorProto:
 
 def pack_values(array: Array) -> TensorProto:
     """Encode an array in its typed field, one value an element: the form in which TensorFlow Serving answers."""
-    proto = _shaped(array)
+    proto = TensorProto()
+    put_values(array, proto)
+    return proto
+
+
+def put_values(array: Array, proto: TensorProto) -> None:
+    """Encode an array as `pack_values` does, into a message that is still empty."""
+    _describe(array, proto)
     _, field = _DTYPES[proto.dtype]
     values = array.ravel().tolist()
     if field == "string_val":
         values = [value.encode() if isinstance(value, str) else value for value in values]
     getattr(proto, field).extend(values)
-    return proto
 
 
 def unpack(proto: TensorProto) -> Array:
@@ -68,14 +79,15 @@ def unpack(proto: TensorProto) -> Array:
     `tensor_content` wins over the typed field and must have the exact length. In the typed field too few values mean
     that the last one is repeated, none means zeros, and surplus ones are ignored. Raises ValueError otherwise.
     """
-    if proto.dtype not in _DTYPES or proto.tensor_shape.unknown_rank:
+    described, content = proto.tensor_shape, proto.tensor_content
+    if proto.dtype not in _DTYPES or described.unknown_rank:
         raise ValueError("unknown dtype or rank")
     dtype, field = _DTYPES[proto.dtype]
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"negative dimension in shape {list(shape)}")
-    if proto.tensor_content and field != "string_val":
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    shape = [dim.size for dim in described.dim]
+    if min(shape, default=0) < 0:
+        raise ValueError(f"negative dimension in shape {shape}")
+    if content and field != "string_val":
+        return np.frombuffer(content, dtype).reshape(shape)
     return _fill(getattr(proto, field), dtype, shape)
 
 
@@ -83,7 +95,7 @@ MAX_FILLED_BYTES = 64 << 20
 """A typed field may ask for more elements than it holds; past this size that is an attack, not a tensor."""
 
 
-def _fill(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+def _fill(values: Any, dtype: np.dtype[Any], shape: list[int]) -> Array:
     count = 1
     for size in shape:
         count *= size  # Python's integers do not overflow, NumPy's would

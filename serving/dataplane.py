@@ -22,7 +22,7 @@ from client.proto.serving_pb2 import (
     SignatureDefMap,
     StatusProto,
 )
-from client.tensors import Array, pack_values
+from client.tensors import Array, put_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
 from serving.limits import Admission, Backlog, Budget, Limits
@@ -61,7 +61,7 @@ class Dataplane:
         signatures are known (REST's have no types).
         """
         until = math.inf if seconds_left is None else time.monotonic() + seconds_left
-        with self._predicts.one():
+        with self._predicts:
             read()
             return self._predict(request, Budget(rows=self._limits.images, until=until), complete)
 
@@ -75,10 +75,11 @@ class Dataplane:
             with self._backlog.turn(min(_count_asked(request), self._limits.images)):
                 signature, outputs = model.predict(request, budget)
             self._ran(name, model.engine, _count_rows(outputs), time.perf_counter() - start)
-        response = PredictResponse(model_spec=ModelSpec(name=name, signature_name=signature))
-        response.model_spec.version.value = number
+        response = PredictResponse()
+        spec = response.model_spec
+        spec.name, spec.signature_name, spec.version.value = name, signature, number
         for alias, array in outputs.items():
-            response.outputs[alias].CopyFrom(pack_values(array))
+            put_values(array, response.outputs[alias])
         return response
 
     def get_model_metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
@@ -122,7 +123,7 @@ class Dataplane:
                 "Only ModelConfigList is currently supported"
             )
         patience = RELOAD_SECONDS if seconds_left is None else min(seconds_left * 0.9, RELOAD_SECONDS)
-        with self._reloads.one():
+        with self._reloads:
             self._catalog.reload(request.config.model_config_list.config, patience)
         return ReloadConfigResponse(status=StatusProto())
 
@@ -130,20 +131,19 @@ class Dataplane:
         """Give the model's name and the version that is asked for, None for the newest."""
         _require_spec(request)
         spec = request.model_spec
-        if spec.name and spec.WhichOneof("version_choice") == "version_label":
+        choice = spec.WhichOneof("version_choice")
+        if spec.name and choice == "version_label":
             return spec.name, self._catalog.labelled(spec.name, spec.version_label)
-        return spec.name, spec.version.value if spec.HasField("version") else None
+        return spec.name, spec.version.value if choice == "version" else None
 
 
 def _count_asked(request: PredictRequest) -> int:
-    """Give how many rows a request says that it holds, before anything of it is checked."""
-    return max(
-        (tensor.tensor_shape.dim[0].size for tensor in request.inputs.values() if tensor.tensor_shape.dim), default=1
-    )
+    """Give how many rows a request says that it holds, before anything of it is checked; at least one."""
+    return max([1, *(t.tensor_shape.dim[0].size for t in request.inputs.values() if t.tensor_shape.dim)])
 
 
 def _count_rows(outputs: Mapping[str, Array]) -> int:
-    return max((array.shape[0] for array in outputs.values() if array.ndim), default=1)
+    return max([1, *(len(array) for array in outputs.values() if array.ndim)])
 
 
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from serving.errors import ServingError, too_late
 
@@ -32,8 +33,7 @@ class Limits:
         return self.in_flight + SPARE_THREADS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
+class Budget(NamedTuple):
     """What one request may cost: rows, and the time (time.monotonic) until which somebody waits for its answer."""
 
     rows: float = math.inf
@@ -60,27 +60,26 @@ BOUNDLESS = Budget()
 
 
 class Admission:
-    """Counts the requests in flight and refuses one too many instead of letting it wait."""
+    """Counts the requests in flight and refuses one too many instead of letting it wait: a block is a request."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._in_flight = 0
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Let a request in while the block lasts. Raises RESOURCE_EXHAUSTED."""
+    def __enter__(self) -> None:
+        """Let a request in. Raises RESOURCE_EXHAUSTED."""
         with self._lock:
             if self._in_flight >= self._most:
                 raise ServingError(
                     "RESOURCE_EXHAUSTED", f"{self._most} in flight already, as many as this server takes at a time"
                 )
             self._in_flight += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._in_flight -= 1
+
+    def __exit__(self, *error: object) -> None:
+        """Let it out again."""
+        with self._lock:
+            self._in_flight -= 1
 
 
 class Rate:

@@ -15,6 +15,7 @@ from serving.errors import ServingError
 from serving.limits import BOUNDLESS, Budget
 from serving.litert import LiteRTEngine, why_not
 from serving.session import SessionEngine
+from serving.signatures import Signature
 
 TAG = "serve"
 
@@ -28,6 +29,7 @@ class Model:
 
     def __init__(self, version_dir: Path) -> None:
         self.signatures: Mapping[str, SignatureDef] = read_signatures(version_dir)
+        self._signatures = {name: Signature(definition) for name, definition in self.signatures.items()}
         self._engine, self.fallback_reason = _open_engine(version_dir, self.signatures)
         self.engine = self._engine.name
         try:
@@ -39,11 +41,11 @@ class Model:
 
     def predict(self, request: PredictRequest, budget: Budget = BOUNDLESS) -> tuple[str, dict[str, Array]]:
         """Give the resolved signature name and the outputs. Raises ServingError."""
-        name, signature = signatures.find(self.signatures, request.model_spec.signature_name)
+        name, signature = signatures.find(self._signatures, request.model_spec.signature_name)
         given = signatures.decode_inputs(signature, request.inputs)
         outputs = signatures.select_outputs(signature, request.output_filter)
         inputs = signatures.check_inputs(signature, given)
-        budget.check_rows(max((len(array) for array in inputs.values() if array.ndim), default=0))
+        budget.check_rows(max([0, *(len(array) for array in inputs.values() if array.ndim)]))
         budget.check_time()
         return name, self._engine.run(name, inputs, outputs, budget)
 

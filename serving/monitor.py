@@ -81,7 +81,8 @@ class Monitor:
 
     def _record(self, entrypoint: str, method: str, request: Any, response: Any, status: str, seconds: float) -> None:
         if isinstance(request, PredictRequest):
-            known = request.model_spec.name if request.model_spec.name in self._catalog else ""
+            name = request.model_spec.name
+            known = name if name in self._catalog else ""
             self._count.add(1, known, status)
             if status == "OK":
                 self._latency.observe(seconds * 1e6, known, method, entrypoint)

@@ -80,7 +80,7 @@ class Page:
         if method != "POST" or not route:
             raise ServingError("NOT_FOUND", f"Nothing is at {method} {path}; the page is at /")
         self._rate.check((scope.get("client") or ("",))[0])
-        with self._pictures.one():
+        with self._pictures:
             body = await Body(scope, receive, self._limits, "Make the picture smaller").receive()
             run = asyncio.get_running_loop().run_in_executor
             return await run(self._thread, self._classify, unquote(route[1]), body)

@@ -3,9 +3,10 @@
 import os
 import queue
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what matters to operators comes from here
@@ -57,6 +58,7 @@ def run(settings: Settings) -> None:
 def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) -> None:
     """Serve, call `ready` with what is to be announced, and finish the calls in flight when told to stop."""
     own_stderr()
+    _run_to_the_end()
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
     catalog, status = open_catalog(settings), Health()
     monitor = Monitor(catalog, settings.log, settings.process)
@@ -80,6 +82,16 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
         if rest:
             rest.stop(settings.drain_seconds)
         drained.wait()
+
+
+def _run_to_the_end() -> None:
+    """Let no thread of ours break off another because it could run: by Python's lock they only wait for each other.
+
+    A thread that gives the lock away, for LiteRT, wakes one that wants it; on the same core that one would run at once.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def on_signal(act: Any) -> None:

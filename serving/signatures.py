@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from client.contract import IMAGES, SERVING_SIGNATURE
-from client.proto.tensor_pb2 import DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto
+from client.proto.tensor_pb2 import DataType, SignatureDef, TensorInfo, TensorProto
 from client.tensors import READABLE, Array, unpack
 from serving.errors import ServingError, invalid
 
@@ -26,7 +26,29 @@ class Input(NamedTuple):
     array: Array
 
 
-def find(signatures: Signatures, name: str) -> tuple[str, SignatureDef]:
+class Wanted(NamedTuple):
+    """What an input must be: its name in the graph, type, and sizes, -1 for any; None when any rank will do."""
+
+    name: str
+    dtype: int
+    sizes: list[int] | None
+
+
+class Signature:
+    """A SignatureDef as requests are checked against it, read once: each look into a message makes objects anew."""
+
+    def __init__(self, definition: SignatureDef) -> None:
+        self.inputs = {alias: _wanted(info) for alias, info in sorted(definition.inputs.items())}
+        self.outputs = list(definition.outputs)
+        self.defaults = dict(definition.defaults)
+
+
+def _wanted(info: TensorInfo) -> Wanted:
+    shape = info.tensor_shape
+    return Wanted(info.name, info.dtype, None if shape.unknown_rank else [dim.size for dim in shape.dim])
+
+
+def find(signatures: Mapping[str, Signature], name: str) -> tuple[str, Signature]:
     """Resolve a signature's name, which is `serving_default` when empty."""
     name = name or SERVING_SIGNATURE
     if name not in signatures:
@@ -34,25 +56,25 @@ def find(signatures: Signatures, name: str) -> tuple[str, SignatureDef]:
     return name, signatures[name]
 
 
-def decode_inputs(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -> dict[str, Input]:
+def decode_inputs(signature: Signature, tensors: Mapping[str, TensorProto]) -> dict[str, Input]:
     """Decode a request's tensors and the defaults of those that it leaves out; `check_inputs` comes after the outputs.
 
     Raises INVALID_ARGUMENT for a wrong number, a missing or stray name, and a tensor that is none.
     """
     _check_count(signature, tensors)
     inputs = {}
-    for alias, info in sorted(signature.inputs.items()):
+    for alias, wanted in signature.inputs.items():
         tensor = tensors[alias] if alias in tensors else _default(signature, alias, tensors)
-        inputs[alias] = _decode(alias, info, tensor)
-    if len(used := set(tensors) & set(inputs)) != len(tensors):
+        inputs[alias] = _decode(alias, wanted, tensor)
+    if not all(alias in inputs for alias in tensors):
         raise invalid(
-            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
+            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(set(tensors) & set(inputs)))}, "
             f"request input: {','.join(sorted(tensors))}"
         )
     return inputs
 
 
-def _default(signature: SignatureDef, alias: str, tensors: Mapping[str, TensorProto]) -> TensorProto:
+def _default(signature: Signature, alias: str, tensors: Mapping[str, TensorProto]) -> TensorProto:
     if alias not in signature.defaults:
         raise invalid(
             f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
@@ -62,17 +84,17 @@ def _default(signature: SignatureDef, alias: str, tensors: Mapping[str, TensorPr
     return signature.defaults[alias]
 
 
-def check_inputs(signature: SignatureDef, inputs: Mapping[str, Input]) -> dict[str, Array]:
+def check_inputs(signature: Signature, inputs: Mapping[str, Input]) -> dict[str, Array]:
     """Give the arrays. Raises INVALID_ARGUMENT for a type or shape that the signature does not want as it is."""
     for position, (alias, given) in enumerate(inputs.items()):
         if given.dtype != (wanted := signature.inputs[alias].dtype):
             raise invalid(f"Expects arg[{position}] to be {type_name(wanted)} but {type_name(given.dtype)} is provided")
     for alias, given in inputs.items():
-        _check_shape(alias, signature.inputs[alias].tensor_shape, given.array.shape)
+        _check_shape(alias, signature.inputs[alias].sizes, given.array.shape)
     return {alias: given.array for alias, given in inputs.items()}
 
 
-def select_outputs(signature: SignatureDef, output_filter: Iterable[str]) -> list[str]:
+def select_outputs(signature: Signature, output_filter: Iterable[str]) -> list[str]:
     """Give the outputs to compute: those of the filter, or all when it is empty."""
     selected: list[str] = []
     for alias in output_filter:
@@ -84,16 +106,16 @@ def select_outputs(signature: SignatureDef, output_filter: Iterable[str]) -> lis
         if alias in selected:
             raise invalid(f"duplicate output tensor alias: {alias}")
         selected.append(alias)
-    return selected or list(signature.outputs)
+    return selected or signature.outputs
 
 
 def _names(aliases: Iterable[str]) -> str:
     return "{" + ",".join(sorted(aliases)) + "}"
 
 
-def _check_count(signature: SignatureDef, tensors: Mapping[str, TensorProto]) -> None:
-    given, wanted = set(tensors), set(signature.inputs)
-    if len(given) > len(wanted) or (len(given) < len(wanted) and not signature.defaults):
+def _check_count(signature: Signature, tensors: Mapping[str, TensorProto]) -> None:
+    if len(tensors) > len(signature.inputs) or (len(tensors) < len(signature.inputs) and not signature.defaults):
+        given, wanted = set(tensors), set(signature.inputs)
         raise invalid(
             f"input size does not match signature: {len(given)}!={len(wanted)} "
             f"len({_names(given)}) != len({_names(wanted)}). "
@@ -101,8 +123,8 @@ def _check_count(signature: SignatureDef, tensors: Mapping[str, TensorProto]) ->
         )
 
 
-def _decode(alias: str, info: TensorInfo, tensor: TensorProto) -> Input:
-    if tensor.dtype in UNREAD and tensor.dtype != info.dtype:
+def _decode(alias: str, wanted: Wanted, tensor: TensorProto) -> Input:
+    if tensor.dtype in UNREAD and tensor.dtype != wanted.dtype:
         return Input(tensor.dtype, np.empty(0))  # a valid tensor, refused for its type later
     try:
         return Input(tensor.dtype, unpack(tensor))
@@ -115,13 +137,15 @@ def type_name(dtype: int) -> str:
     return DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def _check_shape(alias: str, expected: TensorShapeProto, shape: tuple[int, ...]) -> None:
-    sizes = [dim.size for dim in expected.dim]
-    fits = len(sizes) == len(shape) and all(want in (-1, have) for want, have in zip(sizes, shape, strict=True))
-    if not fits and not expected.unknown_rank:
+def _check_shape(alias: str, sizes: list[int] | None, shape: tuple[int, ...]) -> None:
+    if sizes is not None and not _fits(shape, sizes):
         wanted = ",".join("?" if size < 0 else str(size) for size in sizes)
         raise invalid(
             f"Shape of tensor {alias} [{','.join(map(str, shape))}] is not compatible with expected shape [{wanted}]."
         )
     if alias == IMAGES and shape[:1] == (0,):
         raise invalid(f"Tensor {alias} holds no image: send at least one.")
+
+
+def _fits(shape: tuple[int, ...], sizes: list[int]) -> bool:
+    return len(sizes) == len(shape) and all(want in (-1, have) for want, have in zip(sizes, shape, strict=True))

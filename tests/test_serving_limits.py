@@ -181,9 +181,9 @@ def test_who_leaves_in_the_middle_of_a_body_takes_no_place_with_him(launch, wait
 def test_admission_lets_in_again_who_left_by_an_error() -> None:
     admission = Admission(1)
     for _ in range(3):
-        with pytest.raises(KeyError), admission.one():
+        with pytest.raises(KeyError), admission:
             raise KeyError
-    with admission.one(), pytest.raises(ServingError) as caught, admission.one():
+    with admission, pytest.raises(ServingError) as caught, admission:
         pass
     assert caught.value.status == "RESOURCE_EXHAUSTED"
 
@@ -207,7 +207,7 @@ def test_admission_never_lets_in_more_than_its_limit() -> None:
 
     def enter(_: int) -> bool:
         try:
-            with admission.one():
+            with admission:
                 with lock:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])

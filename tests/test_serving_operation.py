@@ -2,12 +2,15 @@
 
 import http.client
 import json
+import os
 import re
 import socket
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +49,15 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
 
 def test_rest_can_be_left_out(launch) -> None:
     assert list(launch("--no-rest").endpoints) == ["gRPC"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process ask for it")
+def test_no_thread_of_the_server_breaks_off_another(launch) -> None:
+    server = launch("--no-rest")
+    assert server.predict().exception() is None
+    threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    ours = [thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_BATCH]
+    assert len(ours) == len(threads) > 2
 
 
 def test_rest_takes_the_port_it_is_given_and_says_so_when_it_cannot(launch, digits, model_root) -> None:

@@ -23,7 +23,8 @@ def signature(*defaults: str) -> SignatureDef:
 
 
 def decoded(made: SignatureDef, *given: str) -> dict[str, np.ndarray]:
-    return signatures.check_inputs(made, signatures.decode_inputs(made, {name: pack_content(ONE) for name in given}))
+    ready = signatures.Signature(made)
+    return signatures.check_inputs(ready, signatures.decode_inputs(ready, {name: pack_content(ONE) for name in given}))
 
 
 @pytest.mark.parametrize(
