@@ -75,7 +75,7 @@ def test_a_folder_that_vanishes_costs_one_line_and_no_service(root: Path, start,
     assert (server.version(), server.version("A")) == (2, 1)
 
 
-def test_without_a_model_it_waits_for_the_first_training(root: Path, start) -> None:
+def test_without_a_model_it_waits_for_the_first_training(root: Path, start, wait_until) -> None:
     elsewhere = root.rename(root.with_name("elsewhere"))
     server = start(root)
     line = server.wait_for("no model")
@@ -84,7 +84,7 @@ def test_without_a_model_it_waits_for_the_first_training(root: Path, start) -> N
     elsewhere.rename(root)
     server.wait_for("A/1: serving")
     assert (server.version(), server.version("A")) == (1, 1)
-    assert server.healthy()
+    wait_until(server.healthy)  # once the look at all models is over, a moment after the line
 
 
 def test_a_model_folder_that_is_given_as_the_root_is_pointed_out(root: Path, start) -> None:
