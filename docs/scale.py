@@ -20,8 +20,6 @@ Runs = list[dict[str, Any]]
 def filled(page: str) -> str:
     """Give the page's text with a table for each JSON file, between its markers."""
     for name, to_markdown in (("cluster", serving), ("cluster_work", work)):
-        if not (HERE / f"{name}.json").exists():  # not measured yet: its table is empty
-            continue
         begin = f"<!-- figures of {name}.json: make readme -->"
         before, _, rest = page.partition(begin)
         table = to_markdown(json.loads((HERE / f"{name}.json").read_text()))
