@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what matters to operators comes from here
@@ -91,7 +92,8 @@ def _run_to_the_end() -> None:
     """
     if sys.platform == "linux":
         with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            for task in Path("/proc/self/task").iterdir():  # NumPy has begun some already
+                os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def on_signal(act: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from client.tensors import Array
 from serving.engine import silenced_stderr
-from serving.errors import STATUSES, ServingError, invalid
+from serving.errors import STATUSES, ServingError, invalid, too_late
 from serving.limits import Budget
 from serving.signatures import Signatures
 
@@ -42,7 +42,8 @@ class SessionEngine:
         try:
             answer = self._session.run(fetches, feeds, self._options(budget))
         except self._failure as error:
-            raise ServingError(STATUSES[error.error_code], error.message) from None
+            status = STATUSES[error.error_code]  # a time that is over has one text, the session now and then two
+            raise (too_late() if status == "DEADLINE_EXCEEDED" else ServingError(status, error.message)) from None
         if any(array is None for array in answer.values()):
             raise invalid(f"Signature {signature} cannot be run.")
         return {alias: np.asarray(array) for alias, array in answer.items()}
