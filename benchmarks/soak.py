@@ -151,7 +151,8 @@ def run(models: Path, requests: int, seconds: float, swap_seconds: float) -> tup
         soak = Soak(models, Path(folder))
         options = ["--models", str(soak.root), "--port", "0", "--poll-seconds", "0.2"]
         with running("serving", "serve", *options) as server:
-            threading.Thread(target=lambda: [None for _ in server.process.stderr or ()], daemon=True).start()
+            drain = threading.Thread(target=lambda: [None for _ in server.process.stderr or ()], daemon=True)
+            drain.start()
             beside: list[Callable[[float, Server], None]] = [soak.swap, soak.reload, soak.dawdle]
             threads = [threading.Thread(target=act, args=(swap_seconds, server)) for act in beside]
             for thread in threads:
@@ -162,6 +163,8 @@ def run(models: Path, requests: int, seconds: float, swap_seconds: float) -> tup
                 soak.stop.set()
                 for thread in threads:
                     thread.join()
+                server.process.terminate()
+                drain.join()  # Popen closes the pipe before it waits, under whoever still reads
         soak.seen["UNEXPLAINED exit"] += server.process.returncode != 0
         return +soak.seen, memory
 
