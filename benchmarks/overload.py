@@ -1,10 +1,10 @@
 """Overload: four times the requests that the server can answer, arriving whether it answers or not.
 
-    python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 5 0.01]
+    python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 0.01]
 
-For each limit (`digits serve --max-wait-seconds`): p99 and rate of one request at a time; at four times the rate, p99
-of the accepted ones, how many were refused and how soon; and p99 of one request at a time right after. The server has
-the first core, the load the last one. The last line is JSON.
+For the server's own limit and each other one (`digits serve --max-wait-seconds`): p99 and rate of one request at a
+time; at four times the rate, p99 of the accepted ones, how many were refused and how soon; and p99 of one request at a
+time right after. The server has the first core, the load the last one. The last line is JSON.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Outcomes:
 class Figures:
     """What a limit did: milliseconds, and requests a second."""
 
-    wait_seconds: float
+    wait_seconds: float | str
     unloaded_p99: float
     capacity: float
     offered: float
@@ -107,9 +107,10 @@ def opened(channel: grpc.Channel, request: bytes, rate: float, seconds: float) -
     return outcomes, reached
 
 
-def measure(models: Path, model: str, images: Array, wait_seconds: float, seconds: float) -> Figures:
-    """Start a server with the limit and load it."""
-    options = ["--models", str(models), "--model-name", model, "--port", "0", "--max-wait-seconds", str(wait_seconds)]
+def measure(models: Path, model: str, images: Array, wait_seconds: float | None, seconds: float) -> Figures:
+    """Start a server with the limit, or its own without one, and load it."""
+    options = ["--models", str(models), "--model-name", model, "--port", "0"]
+    options += [] if wait_seconds is None else ["--max-wait-seconds", str(wait_seconds)]
     request, cores = predict_request(model, images), sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})
     with running("serving", "serve", *options) as server, grpc.insecure_channel(server.address) as channel:
@@ -123,7 +124,7 @@ def measure(models: Path, model: str, images: Array, wait_seconds: float, second
         after = closed(channel, request, 1, seconds)
     os.sched_setaffinity(0, cores)
     return Figures(
-        wait_seconds=wait_seconds,
+        wait_seconds="default" if wait_seconds is None else wait_seconds,
         unloaded_p99=p99(unloaded.answered),
         capacity=capacity,
         offered=offered,
@@ -140,11 +141,13 @@ def main() -> None:
     options.add_argument("--models", type=Path, default=Path("models"))
     options.add_argument("--model", default="digits")
     options.add_argument("--images", type=int, default=256)
-    options.add_argument("--wait-seconds", type=float, nargs="+", default=[5, 0.01])
+    options.add_argument("--wait-seconds", type=float, nargs="+", default=[0.01])
     options.add_argument("--seconds", type=float, default=5)
     given = options.parse_args()
     images = np.random.default_rng(0).integers(0, 256, (given.images, 28, 28), np.uint8)
-    figures = [measure(given.models, given.model, images, limit, given.seconds) for limit in given.wait_seconds]
+    figures = [
+        measure(given.models, given.model, images, limit, given.seconds) for limit in [None, *given.wait_seconds]
+    ]
     table = Table(*(name.replace("_", " ") for name in asdict(figures[0])), box=None)
     for row in figures:
         table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))

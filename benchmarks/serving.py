@@ -72,7 +72,8 @@ class Measured:
 def targets(models: Path, model: str, peers: Path) -> dict[str, Target]:
     """Give the servers by name."""
     version_dir = str(_newest(models, model))
-    ours = ["-m", "serving", "serve", "--models", str(models), "--model-name", model, "--no-rest", "--port"]
+    ours = ["-m", "serving", "serve", "--models", str(models), "--model-name", model, "--no-rest"]
+    ours += ["--max-wait-seconds", "5", "--port"]  # with its own limit it refuses some of eight times 256 images
     python, predict = Path(sys.executable), wires.predict(model)
 
     def peer(environment: str, name: str, wire: Wire) -> Target:

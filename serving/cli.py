@@ -59,7 +59,14 @@ def serve(
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Predict requests at a time in each process; the rest are refused.")
     ] = 96,
-    max_wait_seconds: Annotated[float, typer.Option(min=0, help="Longest expected wait for others' images.")] = 5.0,
+    max_wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Longest expected wait for others' images.",
+            show_default="0.05, or three times what a request takes itself",
+        ),
+    ] = None,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
     read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,

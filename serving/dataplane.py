@@ -25,7 +25,8 @@ from client.proto.serving_pb2 import (
 from client.tensors import Array, put_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
-from serving.limits import Admission, Backlog, Budget, Limits
+from serving.limits import Admission, Backlog, Budget, Limits, usable_cores
+from serving.litert import BULK_AT_A_TIME
 from serving.servable import Version
 from serving.signatures import Signatures
 
@@ -44,7 +45,7 @@ class Dataplane:
     def __init__(self, catalog: Catalog, limits: Limits, ran: Callable[[str, str, int, float], None]) -> None:
         self._catalog, self._limits, self._ran = catalog, limits, ran
         self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
-        self._backlog = Backlog(limits.wait_seconds)
+        self._backlog = Backlog(limits.wait_seconds, min(BULK_AT_A_TIME, usable_cores()))
 
     def predict(
         self,

@@ -1,6 +1,7 @@
 """What the server takes on: past a limit a request is refused at once, and none is computed for a caller who left."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,17 +13,21 @@ from serving.errors import ServingError, too_late
 
 MEMORY_ROWS = 256
 """A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
+WAIT_SECONDS, TIMES_OWN = 0.05, 3
+"""Without --max-wait-seconds, a request may wait so long, or so many times as long as it takes itself: the fourth of
+large ones is let in, as it is by TensorFlow Serving on one CPU."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that one server takes on: Predict requests in flight, seconds that one may have to wait for others,
-    images a request, MiB a message, and the seconds that a message may take to come in."""
+    """The most that one server takes on: Predict requests in flight, seconds that one may have to wait for others
+    (None: WAIT_SECONDS and TIMES_OWN), images a request, MiB a message, and the seconds that a message may take to
+    come in."""
 
     in_flight: int = 96
-    wait_seconds: float = 5.0
+    wait_seconds: float | None = None
     images: int = 32_768
     message_mib: int = 64
     read_seconds: float = 30.0
@@ -107,30 +112,31 @@ class Rate:
             raise ServingError("RESOURCE_EXHAUSTED", f"more than {self._per_second:g} a second. Try again in a moment")
 
 
+def usable_cores() -> int:
+    """Give how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Backlog:
     """Counts the rows that are let in and not computed yet, and refuses a request that would wait too long for them.
 
-    How long is what a row has taken lately, a moving average: a count alone lets 96 requests of one image wait for
-    milliseconds, and 96 of 256 images for many seconds. Who finds nobody before him is always let in.
+    Requests are computed a step of each in turn (litert.py), so that one of few rows waits for as few of every other:
+    no bulk holds it up. How long a row takes is a moving average: a count alone lets 96 requests of one image wait for
+    milliseconds, and 96 of 256 images for many seconds. `at_a_time` requests are computed beside each other.
     """
 
-    def __init__(self, most_seconds: float) -> None:
-        self._most_seconds = most_seconds
+    def __init__(self, most_seconds: float | None, at_a_time: int = 1) -> None:
+        self._most_seconds, self._times_own = most_seconds, TIMES_OWN * at_a_time
         self._lock = threading.Lock()
-        self._rows = 0
+        self._requests = self._rows = 0
         self._seconds_a_row = 0.0
 
     @contextmanager
     def turn(self, rows: int) -> Iterator[None]:
         """Let a request of so many rows be computed while the block lasts. Raises RESOURCE_EXHAUSTED."""
         with self._lock:
-            wait_seconds = self._rows * self._seconds_a_row
-            if wait_seconds > self._most_seconds:
-                raise ServingError(
-                    "RESOURCE_EXHAUSTED",
-                    f"{self._rows} rows wait already, about {wait_seconds:.2g} s; this server lets a request wait for "
-                    f"{self._most_seconds:g} s",
-                )
+            self._check(rows)
+            self._requests += 1
             self._rows += rows
             ahead = self._rows
         start = time.perf_counter()
@@ -138,6 +144,20 @@ class Backlog:
             yield
         finally:
             with self._lock:
+                self._requests -= 1
                 self._rows -= rows
                 taken = (time.perf_counter() - start) / max(ahead, 1)
                 self._seconds_a_row += (taken - self._seconds_a_row) * rows / (rows + MEMORY_ROWS)
+
+    def _check(self, rows: int) -> None:
+        before = min(self._rows, self._requests * rows)
+        wait_seconds = before * self._seconds_a_row
+        most_seconds = self._most_seconds
+        if most_seconds is None:
+            most_seconds = max(WAIT_SECONDS, self._times_own * rows * self._seconds_a_row)
+        if wait_seconds > most_seconds:
+            raise ServingError(
+                "RESOURCE_EXHAUSTED",
+                f"{before} rows come first, about {wait_seconds:.2g} s; this server lets a request of {rows} wait for "
+                f"{most_seconds:.2g} s",
+            )

@@ -25,7 +25,8 @@ from serving.errors import ServingError, invalid
 from serving.limits import Budget
 from serving.signatures import Signatures
 
-INTERPRETERS = {32: 2, 8: 1, 1: 1}
+BULK_AT_A_TIME = 2
+INTERPRETERS = {32: BULK_AT_A_TIME, 8: 1, 1: 1}
 """How many interpreters there are for each fixed number of images: resizing one when a request comes would allocate
 again. Two for bulk, so that two cores can work on it."""
 
