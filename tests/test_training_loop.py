@@ -11,8 +11,9 @@ from training import data
 from training.architectures import ARCHITECTURES
 from training.evaluate import Evaluator, score
 from training.loop import Loop
-from training.optimizers import OneCycleAdamW, RMSprop
+from training.optimizers import Muon, OneCycle, RMSprop, orthogonal
 from training.recipes import build, recipe_for
+from training.weights import Layout
 
 
 @pytest.fixture(scope="module")
@@ -46,29 +47,44 @@ def test_an_epoch_of_the_notebook_is_an_epoch_of_keras(mnist):
 
 
 def test_rmsprop_is_keras():
-    steps(RMSprop(1e-2), keras.optimizers.RMSprop(1e-2), decayed=1.0)
+    assert_same_steps(RMSprop(1e-2), keras.optimizers.RMSprop(1e-2))
 
 
-def test_one_cycle_adamw_is_keras_adamw_at_the_rate_of_its_schedule():
-    ours = OneCycleAdamW(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
-    theirs = keras.optimizers.AdamW(1e-3, weight_decay=0.1, beta_2=0.99)
-    steps(ours, theirs, decayed=1.0)
+def test_muon_is_keras_muon_at_the_rate_of_its_schedule():
+    ours = Muon(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
+    theirs = keras.optimizers.Muon(weight_decay=0.1, adam_weight_decay=0.1, adam_beta_2=0.99, exclude_layers=["output"])
+    theirs.exclude_from_weight_decay(var_names=["bias"])
+    assert_same_steps(ours, theirs)
 
 
-def steps(ours, theirs, decayed):
-    start = np.linspace(-1, 1, 50, dtype=np.float32)
-    variable = keras.Variable(start)
-    state = {"weights": tf.constant(start), **{slot: tf.zeros(50) for slot in ours.slots}}
+def assert_same_steps(ours, theirs):
+    random = np.random.default_rng(0)
+    shapes = {"wide": (4, 6), "tall": (6, 3), "bias": (3,), "output": (3, 5)}
+    variables = [
+        keras.Variable(random.normal(size=shape), dtype="float32", name=name) for name, shape in shapes.items()
+    ]
+    layout = Layout.of(variables)
+    start = layout.flatten(variables)
+    state = {"weights": start, **{slot: tf.zeros_like(start) for slot in ours.slots}}
     for step in range(5):
-        gradient = tf.constant(np.random.default_rng(step).normal(size=50).astype(np.float32))
+        gradients = [tf.constant(random.normal(size=shape), tf.float32) for shape in shapes.values()]
         theirs.learning_rate = float(ours.rate(tf.constant(step, tf.int64)))
-        theirs.apply([gradient], [variable])
-        state = ours.update(state, gradient, tf.constant(decayed), tf.constant(step, tf.int64))
-    np.testing.assert_allclose(state["weights"], variable, rtol=1e-4, atol=1e-6)
+        theirs.apply(gradients, variables)
+        state = ours.update(state, layout.flatten(gradients), layout, tf.constant(step, tf.int64))
+    np.testing.assert_allclose(state["weights"], layout.flatten(variables), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (1, 1, 128, 32), (5, 5, 1, 8)])
+def test_the_step_of_a_kernel_has_all_singular_values_near_one_and_the_size_of_adams(shape):
+    gradient = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    step = orthogonal(tf.constant(gradient)).numpy().reshape(-1, shape[-1])
+    values = np.linalg.svd(step, compute_uv=False) / (0.2 * max(step.shape) ** 0.5)
+    assert 0.6 < values.min() < values.max() < 1.3
+    assert np.sqrt(np.mean(step**2)) == pytest.approx(0.2, rel=0.3)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
-    cycle = OneCycleAdamW(peak=1.0, steps=100, warm_up=0.2, weight_decay=0)
+    cycle = OneCycle(peak=1.0, steps=100, warm_up=0.2)
     rates = [float(cycle.rate(tf.constant(step, tf.int64))) for step in range(101)]
     assert rates[0] == pytest.approx(0.04)
     assert max(rates) == rates[20] == pytest.approx(1.0)
@@ -81,7 +97,7 @@ def test_biases_do_not_decay(mnist):
     loop = new_loop(mnist, recipe="tuned")
     sizes = [int(np.prod(variable.shape)) for variable in loop.model.trainable_variables]
     kernels = [len(variable.shape) > 1 for variable in loop.model.trainable_variables]
-    np.testing.assert_array_equal(loop._decayed, np.repeat(kernels, sizes))
+    np.testing.assert_array_equal(loop._layout.kernels, np.repeat(kernels, sizes))
 
 
 @pytest.mark.parametrize("letter", ["B", "G"])  # dropout's seeds and batch normalization's statistics are state too

@@ -17,6 +17,7 @@ import tensorflow as tf
 from training.augment import distort
 from training.data import Array
 from training.recipes import Recipe
+from training.weights import Layout
 
 Tensor = Any
 State = dict[str, Tensor]
@@ -45,9 +46,7 @@ class Loop:
         everywhere = self.strategy.experimental_distribute_values_from_function  # a copy on every device
         self._images = everywhere(lambda _: tf.constant(images))
         self._labels = everywhere(lambda _: tf.constant(labels, tf.int32))
-        self._shapes = [tuple(variable.shape) for variable in model.trainable_variables]
-        self._sizes = [int(np.prod(shape)) for shape in self._shapes]
-        self._decayed = np.repeat([float(len(shape) > 1) for shape in self._shapes], self._sizes).astype(np.float32)
+        self._layout = Layout.of(model.trainable_variables)
         self._calls = {True: self._trace(True)}
 
     def _trace(self, dropout: bool) -> Any:
@@ -56,7 +55,7 @@ class Loop:
 
     def start(self) -> State:
         """Give the state of the model as it is, before the first step."""
-        flat = tf.concat([tf.reshape(variable, [-1]) for variable in self.model.trainable_variables], 0)
+        flat = self._layout.flatten(self.model.trainable_variables)
         buffers = enumerate(self.model.non_trainable_variables)
         state = {"weights": flat, **{f"buffer_{n}": tf.convert_to_tensor(value) for n, value in buffers}}
         state.update({name: tf.zeros_like(flat) for name in self.optimizer.slots})
@@ -85,14 +84,10 @@ class Loop:
     def show(self, state: State) -> None:
         """Put a state into the model: the averaged weights, where there are any, and the buffers."""
         weights = state["average"] if self.recipe.weight_average else state["weights"]
-        for variable, value in zip(self.model.trainable_variables, self._unflatten(weights), strict=True):
+        for variable, value in zip(self.model.trainable_variables, self._layout.unflatten(weights), strict=True):
             variable.assign(value)
         for n, variable in enumerate(self.model.non_trainable_variables):
             variable.assign(state[f"buffer_{n}"])
-
-    def _unflatten(self, weights: Tensor) -> list[Tensor]:
-        parts = tf.split(weights, self._sizes)
-        return [tf.reshape(part, shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def _run(self, dropout: bool, state: State, order: Tensor, start: Tensor) -> tuple[State, Tensor]:
         """Take a step for each row of `order`, int32 [steps, batch], of images' numbers."""
@@ -108,7 +103,7 @@ class Loop:
             partial(self._gradient, dropout), (state["weights"], buffers, self._images, self._labels, index, step)
         )
         gradient, seen = (self.strategy.reduce("mean", value, axis=None) for value in (gradient, seen))
-        new = self.optimizer.update(state, gradient, self._decayed, step)
+        new = self.optimizer.update(state, gradient, self._layout, step)
         new.update({f"buffer_{n}": self._one(value) for n, value in enumerate(buffers)})
         if self.recipe.weight_average:
             share = self.recipe.average_share(self.steps_per_epoch)
@@ -134,7 +129,9 @@ class Loop:
         images, labels = self._share(images, labels, index, step)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            answers, buffers = self.model.stateless_call(self._unflatten(weights), buffers, images, training=dropout)
+            answers, buffers = self.model.stateless_call(
+                self._layout.unflatten(weights), buffers, images, training=dropout
+            )
             loss = self.recipe.loss(labels, answers)
             scaled = loss * self.recipe.loss_scale
         gradient = tape.gradient(scaled, weights) / self.recipe.loss_scale

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from training.architectures import Architecture
-from training.optimizers import OneCycleAdamW, RMSprop
+from training.optimizers import Muon, RMSprop
 
 Tensor = Any
 
@@ -45,11 +45,11 @@ class Recipe:
         """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
         return max(1, round(self.dropout_share * self.epochs))
 
-    def optimizer(self, steps_per_epoch: int) -> RMSprop | OneCycleAdamW:
+    def optimizer(self, steps_per_epoch: int) -> RMSprop | Muon:
         """Make the optimizer for a training of `epochs` epochs."""
         if not self.distort:
             return RMSprop(self.learning_rate)
-        return OneCycleAdamW(
+        return Muon(
             peak=self.learning_rate,
             steps=self.epochs * steps_per_epoch,
             warm_up=self.warm_up,
@@ -78,22 +78,21 @@ TUNED = Recipe(
     learning_rate=4e-3,
     distort=True,
     label_smoothing=0.05,
-    weight_decay=1e-4,
+    weight_decay=0.1,
     weight_average=0.998,
 )
-"""Ours: one-cycle AdamW, distorted images, label smoothing and an exponential moving average of weights."""
+"""Ours: Muon under one cycle, distorted images, label smoothing and an exponential moving average of weights."""
 
 RECIPES = {"notebook": NOTEBOOK, "tuned": TUNED}
 
 _TUNED_FOR: dict[str, dict[str, Any]] = {
-    "A": {"epochs": 18, "batch_size": 64},
-    "B": {"epochs": 18, "batch_size": 64, "dropout_share": 0.15},
-    "C": {"epochs": 18, "batch_size": 64},
-    "D": {"epochs": 24},
-    "E": {"epochs": 18},
-    "G": {"epochs": 26, "weight_average": None},  # batch normalization keeps statistics of the newest weights
+    "B": {"dropout_share": 0.15},
+    "D": {"epochs": 16, "weight_decay": 0.3},
+    "E": {"epochs": 10},
+    "F": {"epochs": 9},
+    "G": {"epochs": 18, "weight_average": None},  # batch normalization keeps statistics of the newest weights
 }
-"""The small nets want more and smaller steps, and have the time for them; docs/accuracy.md has what was tried."""
+"""What differs from model to model; docs/accuracy.md has what was tried."""
 
 
 def recipe_for(name: str, letter: str, epochs: int | None = None, precision: str = "float32") -> Recipe:
