@@ -146,8 +146,12 @@ class Backlog:
             with self._lock:
                 self._requests -= 1
                 self._rows -= rows
-                taken = (time.perf_counter() - start) / max(ahead, 1)
-                self._seconds_a_row += (taken - self._seconds_a_row) * rows / (rows + MEMORY_ROWS)
+                self._learn((time.perf_counter() - start) / max(ahead, 1), rows)
+
+    def _learn(self, seconds_a_row: float, rows: int) -> None:
+        known = self._seconds_a_row
+        likely = min(seconds_a_row, 2 * known) if known else seconds_a_row  # a machine that stood still tells nothing
+        self._seconds_a_row += (likely - known) * rows / (rows + MEMORY_ROWS)
 
     def _check(self, rows: int) -> None:
         before = min(self._rows, self._requests * rows)

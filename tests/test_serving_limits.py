@@ -213,6 +213,15 @@ def test_one_image_is_not_held_up_by_the_bulk_of_others() -> None:
         pass
 
 
+def test_requests_that_a_busy_machine_held_up_once_refuse_nobody_later() -> None:
+    backlog = taught(Backlog(None))
+    with backlog.turn(32):
+        time.sleep(1)
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(backlog.turn(1))
+
+
 @pytest.mark.parametrize(("at_a_time", "most"), [(1, 4), (2, 7)])
 def test_without_a_limit_requests_wait_for_three_times_their_own_time(at_a_time: int, most: int) -> None:
     backlog = taught(Backlog(None, at_a_time))
