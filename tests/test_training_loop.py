@@ -11,7 +11,7 @@ from training import data
 from training.architectures import ARCHITECTURES
 from training.evaluate import Evaluator, score
 from training.loop import Loop
-from training.optimizers import Muon, OneCycle, RMSprop, orthogonal
+from training.optimizers import AdamW, Muon, OneCycle, RMSprop, orthogonal
 from training.recipes import build, recipe_for
 from training.weights import Layout
 
@@ -48,6 +48,13 @@ def test_an_epoch_of_the_notebook_is_an_epoch_of_keras(mnist):
 
 def test_rmsprop_is_keras():
     assert_same_steps(RMSprop(1e-2), keras.optimizers.RMSprop(1e-2))
+
+
+def test_adamw_is_keras_adamw_at_the_rate_of_its_schedule():
+    ours = AdamW(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
+    theirs = keras.optimizers.AdamW(weight_decay=0.1, beta_2=0.99)
+    theirs.exclude_from_weight_decay(var_names=["bias"])
+    assert_same_steps(ours, theirs)
 
 
 def test_muon_is_keras_muon_at_the_rate_of_its_schedule():

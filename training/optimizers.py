@@ -55,8 +55,27 @@ class OneCycle:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdamW(OneCycle):
+    """AdamW (Loshchilov & Hutter 2019) with betas 0.9 and 0.99; biases do not decay."""
+
+    weight_decay: float
+    slots = ("momentum", "velocity")
+
+    def update(self, state: State, gradient: Tensor, layout: Layout, step: Tensor) -> State:
+        """Let kernels decay, then follow the momentum, scaled by the size of recent gradients."""
+        count = tf.cast(step + 1, tf.float32)
+        rate = self.rate(step)
+        momentum = state["momentum"] + (1 - 0.9) * (gradient - state["momentum"])
+        velocity = state["velocity"] + (1 - 0.99) * (tf.square(gradient) - state["velocity"])
+        unbiased = rate * tf.sqrt(1 - 0.99**count) / (1 - 0.9**count)
+        kept = state["weights"] * (1 - rate * self.weight_decay * layout.kernels)
+        weights = kept - unbiased * momentum / (tf.sqrt(velocity) + 1e-7)
+        return {"weights": weights, "momentum": momentum, "velocity": velocity}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Muon(OneCycle):
-    """Muon (Jordan et al. 2024) for the hidden kernels, AdamW (Loshchilov & Hutter 2019) for all other weights.
+    """Muon (Jordan et al. 2024) for the hidden kernels, AdamW for all other weights.
 
     A hidden layer's step has all its singular values near one: directions that the gradient shows weakly are learned
     as well. A step is as large as AdamW's, so that both have one rate (Liu et al. 2025, arXiv 2502.16982). The

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from training.architectures import Architecture
-from training.optimizers import Muon, RMSprop
+from training.optimizers import AdamW, Muon, RMSprop
 
 Tensor = Any
 
@@ -16,10 +16,11 @@ Tensor = Any
 class Recipe:
     """The resolved settings of one training; saved as config.json beside its weights.
 
-    `learning_rate` is the peak where there is a schedule. `patience` is in epochs without a better validation loss;
-    None trains to the end. `distort` turns on augmentation, and with it our optimizer, schedule and averaging.
-    Dropout rests in all but the first `dropout_share` of the epochs: in small models it helps early and harms late
-    (Liu et al. 2023, arXiv 2303.01500).
+    `learning_rate` is the peak where there is a schedule, and `muon` says whether hidden kernels follow Muon there, or
+    AdamW as all other weights. `patience` is in epochs without a better validation loss; None trains to the end.
+    `distort` turns on augmentation, and with it our optimizers, schedule and averaging. Dropout rests in all but the
+    first `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023, arXiv
+    2303.01500).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Recipe:
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     warm_up: float = 0.2
+    muon: bool = True
     weight_average: float | None = None
     dropout_share: float = 1.0
     precision: str = "float32"
@@ -45,11 +47,11 @@ class Recipe:
         """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
         return max(1, round(self.dropout_share * self.epochs))
 
-    def optimizer(self, steps_per_epoch: int) -> RMSprop | Muon:
+    def optimizer(self, steps_per_epoch: int) -> RMSprop | AdamW | Muon:
         """Make the optimizer for a training of `epochs` epochs."""
         if not self.distort:
             return RMSprop(self.learning_rate)
-        return Muon(
+        return (Muon if self.muon else AdamW)(
             peak=self.learning_rate,
             steps=self.epochs * steps_per_epoch,
             warm_up=self.warm_up,
@@ -90,7 +92,8 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "D": {"epochs": 16, "weight_decay": 0.3},
     "E": {"epochs": 10},
     "F": {"epochs": 9},
-    "G": {"epochs": 18, "weight_average": None},  # batch normalization keeps statistics of the newest weights
+    # Batch normalization keeps statistics of the newest weights, and gains nothing by Muon
+    "G": {"epochs": 26, "weight_average": None, "muon": False, "weight_decay": 1e-4},
 }
 """What differs from model to model; docs/accuracy.md has what was tried."""
 
