@@ -102,7 +102,7 @@ def command() -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A real but short training of A and B: its folder (with models/ and runs/) and what the command printed."""
     folder = tmp_path_factory.mktemp("trained")
-    finished = run("train", "A", "B", "--limit", "12000", "--epochs", "3", cwd=folder)
+    finished = run("train", "A", "B", "--limit", "12000", "--epochs", "6", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     return folder, finished
 
