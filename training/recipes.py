@@ -92,7 +92,7 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "D": {"epochs": 16, "weight_decay": 0.3},
     "E": {"epochs": 10},
     "F": {"epochs": 9},
-    # Batch normalization keeps statistics of the newest weights, and gains nothing by Muon
+    # Batch normalization keeps statistics of the newest weights, and gained nothing clear by Muon
     "G": {"epochs": 26, "weight_average": None, "muon": False, "weight_decay": 1e-4},
 }
 """What differs from model to model; docs/accuracy.md has what was tried."""
