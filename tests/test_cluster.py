@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +34,14 @@ NOT_ON_RAY = (
 )
 
 
+def started(start: Callable[[], object], attempts: int = 3) -> object:
+    """Start a node; once in some 30 runs Ray's raylet ends before its first line of log, and Ray waits for it 30 s."""
+    for _ in range(attempts - 1):
+        with suppress(Exception):  # Ray raises no narrower one
+            return start()
+    return start()
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
     with pytest.MonkeyPatch.context() as environment:
@@ -42,7 +50,7 @@ def cluster() -> Iterator[object]:
         environment.setenv("PYTHONPATH", str(HERE.parent))
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(head_node_args=NODE, initialize_head=True)
+        cluster = started(lambda: Cluster(head_node_args=NODE, initialize_head=True))
         try:
             yield cluster
         finally:
@@ -54,7 +62,7 @@ def cluster() -> Iterator[object]:
 def three_nodes(cluster) -> object:
     """The cluster, with the nodes replaced that earlier tests have killed."""
     while len(cluster.worker_nodes) < 2:
-        cluster.add_node(**NODE)
+        started(lambda: cluster.add_node(**NODE))
     return cluster
 
 
@@ -69,7 +77,7 @@ def models(model_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deployed(cluster, models: Path, server, command: str) -> Iterator[str]:
     """The gRPC address of two replicas."""
     while len(cluster.worker_nodes) < 2:
-        cluster.add_node(**NODE)
+        started(lambda: cluster.add_node(**NODE))
     options = ["--cluster", cluster.address, "--models", str(models), "--port", "0", "--replicas", "2", "2"]
     running = server([command, "serve", *options, "--poll-seconds", "0.2"])
     yield running.address
