@@ -201,6 +201,17 @@ def test_the_choice_is_by_validation_and_never_by_test():
     assert results.best([replace(one, accuracy=1 - one.val_accuracy) for one in rows]).model == "C"
 
 
+@pytest.mark.parametrize(("errors", "chosen"), [(16, "G"), (13, "G"), (12, "G"), (11, "ensemble")])
+def test_an_ensemble_is_chosen_only_for_more_than_a_standard_error(errors, chosen):
+    """A count of 16 errors has a standard error of 4."""
+    rows = [row("G", 1 - 16 / 5000), row("ensemble", 1 - errors / 5000, 0.05), row("A", 0.99)]
+    assert results.best(rows).model == chosen
+
+
+def test_an_ensemble_alone_is_chosen():
+    assert results.best([row("ensemble", 0.9)]).model == "ensemble"
+
+
 SHUFFLED = """
 import dataclasses, json, sys
 from pathlib import Path
@@ -265,6 +276,14 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
 
     [mean] = answers("ensemble_*")
     np.testing.assert_allclose(mean, np.mean(answers("A_*"), axis=0), atol=1e-6)
+
+
+def test_the_ensemble_is_served_when_it_has_earned_it(several):
+    folder, finished = several
+    rows = results.gather(folder / "models")
+    chosen, first = results.best(rows).model, results.ranked(rows)[0].model
+    assert f"digits  version 1 is model {chosen} " in finished.stderr
+    assert (f"digits promote {first}" in finished.stderr) == (first != chosen)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ from client.contract import IMAGE_SIZE
 from training import checkpoint, data, evaluate, layers, results
 from training.device import configure
 
-NAME = "ensemble"
-
 
 def build(members: list[keras.Model]) -> keras.Model:
     """Join models of one input and output into one that answers with their mean."""
@@ -18,7 +16,7 @@ def build(members: list[keras.Model]) -> keras.Model:
     for number, member in enumerate(members, 1):
         member.name = f"{member.name}_{number}"  # one model may be there with several seeds
     answers = [member(image) for member in members]
-    return keras.Model(image, keras.layers.Average()(answers), name=NAME)
+    return keras.Model(image, keras.layers.Average()(answers), name=results.ENSEMBLE)
 
 
 def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results.Result:
@@ -34,7 +32,7 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
         run=run_dir.name,
-        model=NAME,
+        model=results.ENSEMBLE,
         description=f"The mean of {', '.join(f'{row.model} (seed {row.seed})' for row in rows)}",
         **evaluation.figures,
         parameters=model.count_params(),

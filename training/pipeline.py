@@ -19,8 +19,6 @@ from training.job import Job, Progress
 from training.progress import Display
 from training.results import Result
 
-ENSEMBLE = results.MODELS[-1]
-
 
 @dataclass
 class Outcome:
@@ -102,10 +100,10 @@ def _join(
 ) -> None:
     """Make one more run of the best ones."""
     run_dirs = [runs[row.run] for row in members]
-    run_dir = new_run_dir(run_dirs[0].parent, ENSEMBLE)
+    run_dir = new_run_dir(run_dirs[0].parent, results.ENSEMBLE)
     runs[run_dir.name] = run_dir
     task = partial(_join_task, run_dirs, run_dir, job.data)
-    _run(runner, [(ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
+    _run(runner, [(results.ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
 
 
 def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome) -> None:
@@ -197,7 +195,13 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
 
 def _promote(models: Path, outcome: Outcome) -> None:
     """Serve the best exported model, unless what is served now is more accurate on validation."""
-    best = results.best([row for row in outcome.finished.values() if row.model in outcome.published])
+    rows = [row for row in outcome.finished.values() if row.model in outcome.published]
+    best, first = results.best(rows), results.ranked(rows)[0]
+    if first.model != best.model:
+        note(
+            f"{first.model}  makes {first.val_errors} validation errors and {best.model} {best.val_errors}: within a"
+            f" standard error, and it takes longer. To serve it all the same: digits promote {first.model}"
+        )
     served = results.served_result(models)
     if served and served.val_accuracy > best.val_accuracy:
         note(
