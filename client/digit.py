@@ -16,7 +16,7 @@ from client.errors import NoDigit
 from client.image import Grey, resize
 from client.regions import Mask
 from client.rules import erase_rules
-from client.strokes import digit_mask
+from client.strokes import box_of, digit_mask, palest_stroke, with_hairlines
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -57,6 +57,7 @@ def find_digit(grey: Grey) -> Prepared:
     if cleared is not None:
         ink = cleared
         mask, several = digit_mask(ink > level)
+    mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
     return Prepared(normal(ink, mask), (SEVERAL,) if several else ())
 
 
@@ -146,9 +147,9 @@ def threshold(ink: Grey) -> float:
 
 def crop(ink: Grey, mask: Mask) -> Grey:
     """Mends the distance: cuts out the digit with its soft edges, and nothing else."""
-    soft = np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.where(soft, ink, 0)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = box_of(mask)
+    soft = np.asarray(Image.fromarray(mask[box]).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
+    return np.where(soft, ink[box], 0)
 
 
 def thicken(ink: Grey) -> Grey:

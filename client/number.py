@@ -1,6 +1,7 @@
 """The digits of a number in one picture, from left to right: where they are, and what they look like to the network."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from client.image import Decoded, to_grey
 from client.prepare import Picture, decoded, named
 from client.regions import Region, paint
 from client.rules import erase_rules
-from client.strokes import strokes, touches
+from client.strokes import palest_stroke, strokes, touches, with_hairlines
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""
@@ -71,12 +72,15 @@ def _find(whole: Decoded) -> list[Place]:
     ink = ink if cleared is None else cleared
     scale = max(whole.size) / max(ink.shape)
     places = []
-    for parts in group(find_digits(strokes(ink > level), *ink.shape)):
+    digits = group(find_digits(strokes(ink > level), *ink.shape))
+    palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
+    for parts in digits:
         left, right = min(part.left for part in parts), max(part.right for part in parts)
         top, bottom = min(part.top for part in parts), max(part.bottom for part in parts)
         box = round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)
+        mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
-        places.append(Place(box, normal(ink, paint(parts, ink.shape)), notes))
+        places.append(Place(box, normal(ink, mask), notes))
     if not places:
         raise NoDigit("no digit found")
     return places

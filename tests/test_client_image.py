@@ -162,6 +162,22 @@ def test_strokes_that_look_like_rules_are_kept(read):
     assert to_mnist(picture).max() == 255
 
 
+def lobes(paper=0.0):
+    """An S that a quick stroke of a sixth of its darkness closes to an 8; `paper` is how much the sheet varies."""
+    sheet = Image.new("L", (200, 260), 250)
+    pen = ImageDraw.Draw(sheet)
+    pen.line((135, 60, 70, 190), fill=215, width=6)
+    pen.line((140, 50, 100, 30, 65, 70, 135, 165, 110, 215, 65, 195), fill=40, width=14, joint="curve")
+    grain = np.random.default_rng(0).normal(0, paper, (260, 200))
+    return Image.fromarray((np.asarray(sheet) + grain).clip(0, 255).astype(np.uint8))
+
+
+def test_a_hairline_is_a_stroke_of_the_digit():
+    plain, grainy = to_mnist(lobes()), to_mnist(lobes(paper=18))
+    halves = plain[15:19, 7:12], grainy[15:19, 7:12]  # the lower left, where there is nothing else
+    assert [half.max() > 25 for half in halves] == [True, False]
+
+
 @pytest.mark.parametrize("polarity", ["ink is 255", "ink is 0"])
 def test_mnist_saved_as_png_comes_through_unchanged(polarity, images, tmp_path):
     unchanged = 0
