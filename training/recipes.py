@@ -75,7 +75,7 @@ NOTEBOOK = Recipe(name="notebook", epochs=100, batch_size=32, learning_rate=1e-3
 
 TUNED = Recipe(
     name="tuned",
-    epochs=15,
+    epochs=11,
     batch_size=128,
     learning_rate=4e-3,
     distort=True,
