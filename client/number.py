@@ -73,6 +73,8 @@ def _find(whole: Decoded) -> list[Place]:
     scale = max(whole.size) / max(ink.shape)
     places = []
     digits = group(find_digits(strokes(ink > level), *ink.shape))
+    if not digits:
+        raise NoDigit("no digit found")
     palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
     for parts in digits:
         left, right = min(part.left for part in parts), max(part.right for part in parts)
@@ -81,8 +83,6 @@ def _find(whole: Decoded) -> list[Place]:
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
         places.append(Place(box, normal(ink, mask), notes))
-    if not places:
-        raise NoDigit("no digit found")
     return places
 
 
