@@ -8,7 +8,7 @@ from client.regions import Mask, Region, find_regions, paint
 WIDEST = 1.7
 """Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
 HAIRLINE = 0.35
-"""Darkness of a quick or thin stroke, of what is ink anywhere."""
+"""A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
 """A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
 APART = 4

@@ -35,7 +35,7 @@ NOT_ON_RAY = (
 
 
 def started(start: Callable[[], object], attempts: int = 3) -> object:
-    """Start a node; once in some 30 runs Ray's raylet ends before its first line of log, and Ray waits for it 30 s."""
+    """Start a node, again where Ray's raylet ends before its first line of log, as was seen once: Ray waits 30 s."""
     for _ in range(attempts - 1):
         with suppress(Exception):  # Ray raises no narrower one
             return start()

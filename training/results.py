@@ -148,7 +148,7 @@ def best(rows: list[Result]) -> Result:
     first, *others = ranked(rows)
     single = next((row for row in others if row.model != ENSEMBLE), first)
     earned = single.val_errors - first.val_errors > math.sqrt(single.val_errors)
-    return first if first.model != ENSEMBLE or first is single or earned else single
+    return first if first.model != ENSEMBLE or earned else single
 
 
 def ranked(rows: list[Result]) -> list[Result]:
