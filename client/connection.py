@@ -9,8 +9,9 @@ from client.patience import Budget, positive
 from client.prepare import Picture, prepare
 from client.questions import Peer
 
-IN_FLIGHT = 4
-"""Requests of a stream at a time; TensorFlow Serving on one CPU refuses the fifth."""
+IN_FLIGHT = 3
+"""Requests of a stream at a time: of large ones the embedded server on one core refuses the fourth, and TensorFlow
+Serving the fifth."""
 
 
 class Connection:

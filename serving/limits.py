@@ -13,9 +13,9 @@ from serving.errors import ServingError, too_late
 
 MEMORY_ROWS = 256
 """A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
-WAIT_SECONDS, TIMES_OWN = 0.05, 3
-"""Without --max-wait-seconds, a request may wait so long, or so many times as long as it takes itself: the fourth of
-large ones is let in, as it is by TensorFlow Serving on one CPU."""
+ANSWER_SECONDS, TIMES_OWN = 0.05, 2
+"""Without --max-wait-seconds, a request may wait so long that it is answered after ANSWER_SECONDS, or TIMES_OWN times
+as long as it takes itself: the third of large ones is let in, and is answered after three times what one takes."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
 
@@ -23,7 +23,7 @@ SPARE_THREADS = 8
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """The most that one server takes on: Predict requests in flight, seconds that one may have to wait for others
-    (None: WAIT_SECONDS and TIMES_OWN), images a request, MiB a message, and the seconds that a message may take to
+    (None: ANSWER_SECONDS and TIMES_OWN), images a request, MiB a message, and the seconds that a message may take to
     come in."""
 
     in_flight: int = 96
@@ -158,7 +158,8 @@ class Backlog:
         wait_seconds = before * self._seconds_a_row
         most_seconds = self._most_seconds
         if most_seconds is None:
-            most_seconds = max(WAIT_SECONDS, self._times_own * rows * self._seconds_a_row)
+            own_seconds = rows * self._seconds_a_row
+            most_seconds = max(ANSWER_SECONDS - own_seconds, self._times_own * own_seconds)
         if wait_seconds > most_seconds:
             raise ServingError(
                 "RESOURCE_EXHAUSTED",

@@ -2,7 +2,9 @@
 
 import shutil
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from client.proto.serving_pb2 import PredictionLog, PredictRequest
 from client.tensors import pack_content, pack_values
 from serving import versions
 from serving.errors import ServingError
+from serving.litert import Turns
 from serving.model import Model, read_warmup
 
 
@@ -82,6 +85,29 @@ def test_concurrent_calls_do_not_mix(litert: Model, mnist_test) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda batch: litert.predict(request(batch))[1]["digit"], batches))
     np.testing.assert_array_equal(np.concatenate(answers), expected)
+
+
+def test_nobody_who_waits_is_passed_by_one_who_has_just_had_a_turn() -> None:
+    turns, holders = Turns(["interpreter"]), []
+
+    def take_turns(name: int) -> None:
+        while len(holders) < 400:
+            with turns.next():
+                holders.append(name)
+                time.sleep(0.001)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(take_turns, range(4)))
+    settled = holders[100:400]
+    assert set(settled) == {0, 1, 2, 3}
+    assert [before for before, after in pairwise(settled) if before == after] == []
+
+
+def test_a_turn_that_ends_in_an_error_is_passed_on() -> None:
+    turns = Turns(["interpreter"])
+    for _ in range(2):
+        with pytest.raises(KeyError), turns.next() as item:
+            raise KeyError(item)
 
 
 def test_a_litert_file_of_another_savedmodel_is_not_used(version: Path, model_root: Path) -> None:
