@@ -194,20 +194,26 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
 
 
 def _promote(models: Path, outcome: Outcome) -> None:
-    """Serve the best exported model, unless what is served now is more accurate on validation."""
+    """Serve the best of the exported models and of what is served now."""
     rows = [row for row in outcome.finished.values() if row.model in outcome.published]
-    best, first = results.best(rows), results.ranked(rows)[0]
-    if first.model != best.model:
-        note(
-            f"{first.model}  makes {first.val_errors} validation errors and {best.model} {best.val_errors}: within a"
-            f" standard error, and it takes longer. To serve it all the same: digits promote {first.model}"
-        )
     served = results.served_result(models)
-    if served and served.val_accuracy > best.val_accuracy:
+    all_rows = [*rows, served] if served else rows
+    best, first, trained = results.best(all_rows), results.ranked(all_rows)[0], results.best(rows)
+    if first is not best:
         note(
-            f"{MODEL}  stays at model {served.model} (val accuracy {served.val_accuracy:.4f}): the best trained now,"
-            f" {best.model}, has {best.val_accuracy:.4f}. To serve it all the same: digits promote {best.model}"
+            f"{first.model}  makes {first.distorted_errors:.1f} errors on distorted validation images and {best.model}"
+            f" {best.distorted_errors:.1f}: within a standard error, and it takes longer. To serve it all the same:"
+            f" digits promote {first.model}"
+        )
+    if best is served:
+        note(
+            f"{MODEL}  stays at model {served.model} ({_accuracy(served)}): the best trained now, {trained.model}, has"
+            f" {trained.distorted_accuracy:.4f}. To serve it all the same: digits promote {trained.model}"
         )
         return
     version = copy_version(outcome.published[best.model], models / MODEL, "the best by validation")
-    note(f"{MODEL}  version {version.name} is model {best.model} (val accuracy {best.val_accuracy:.4f})")
+    note(f"{MODEL}  version {version.name} is model {best.model} ({_accuracy(best)})")
+
+
+def _accuracy(row: Result) -> str:
+    return f"accuracy on distorted validation images {row.distorted_accuracy:.4f}"

@@ -91,7 +91,7 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "B": {"dropout_share": 0.15},
     "D": {"epochs": 16, "weight_decay": 0.3},
     "E": {"epochs": 10},
-    "F": {"epochs": 9},
+    "F": {"epochs": 8},
     # Batch normalization keeps statistics of the newest weights, and gained nothing clear by Muon
     "G": {"epochs": 26, "weight_average": None, "muon": False, "weight_decay": 1e-4},
 }

@@ -34,7 +34,8 @@ class Result:
 
     `run` is the name of the run's directory, `images` the number of training images, `published_accuracy` the
     author's later run. `seed_accuracies` has (validation, test) of every seed of the training; all other figures are
-    of the seed that was best by validation. `served` marks the row of the model that answers.
+    of the seed that was chosen. `distorted_accuracy` is that of the validation images distorted as in training, ten
+    times (training/evaluate.py): models are chosen by it. `served` marks the row of the model that answers.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Result:
     accuracy: float
     val_loss: float
     val_accuracy: float
+    distorted_accuracy: float = 0.0
     train_loss: float
     train_accuracy: float
     parameters: int
@@ -63,12 +65,12 @@ class Result:
     def errors(self) -> tuple[int, int]:
         """Wrong answers on the 5,000 test images, and on all 10,000 that were not trained on."""
         test = round((1 - self.accuracy) * HALF)
-        return test, test + self.val_errors
+        return test, test + round((1 - self.val_accuracy) * HALF)
 
     @property
-    def val_errors(self) -> int:
-        """Wrong answers on the 5,000 validation images."""
-        return round((1 - self.val_accuracy) * HALF)
+    def distorted_errors(self) -> float:
+        """Wrong answers on the 5,000 validation images when they are distorted, in the mean."""
+        return round((1 - self.distorted_accuracy) * 10 * HALF) / 10
 
     @property
     def spread(self) -> tuple[float, float, int]:
@@ -134,26 +136,28 @@ def served_result(models: Path) -> Result | None:
 
 
 def of_seeds(rows: list[Result]) -> Result:
-    """Give the best row, by validation, of the same model trained with several seeds, with the accuracies of all."""
+    """Give the best row of the same model trained with several seeds, with the accuracies of all."""
     accuracies = [(row.val_accuracy, row.accuracy) for row in sorted(rows, key=lambda row: row.seed)]
     return dataclasses.replace(best(rows), seed_accuracies=accuracies)
 
 
 def best(rows: list[Result]) -> Result:
-    """Choose by validation: the most accurate, of equals the one with the lower loss. Never looks at test figures.
+    """Choose by validation, distorted: the most accurate, of equals the one with the lower loss, never by test figures.
 
+    Of the images as they are a good model reads some 20 wrongly, four more or less by chance. Distorted ten times they
+    tell more: G's seeds 1 and 4 make 24 and 16 errors but 26.9 and 29.9 then, and E's luckiest seed 21 but 35.8.
     An ensemble computes as much as its members together: it is chosen only when it makes fewer errors than the best
     single model by more than a standard error, the root of their number (the rule of Breiman et al. 1984).
     """
     first, *others = ranked(rows)
     single = next((row for row in others if row.model != ENSEMBLE), first)
-    earned = single.val_errors - first.val_errors > math.sqrt(single.val_errors)
+    earned = single.distorted_errors - first.distorted_errors > math.sqrt(single.distorted_errors)
     return first if first.model != ENSEMBLE or earned else single
 
 
 def ranked(rows: list[Result]) -> list[Result]:
-    """Sort by validation, the best first."""
-    return sorted(rows, key=lambda row: (-row.val_accuracy, row.val_loss))
+    """Sort by what `best` chooses by, the best first."""
+    return sorted(rows, key=lambda row: (-row.distorted_accuracy, row.val_loss))
 
 
 COLUMNS: dict[str, Callable[[Result], str]] = {
@@ -165,6 +169,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "Seeds": lambda row: _plus_minus(*row.spread),
     "Errors": lambda row: "{} / {}".format(*row.errors),
     "Validation": lambda row: f"{row.val_accuracy:.4f}",
+    "Distorted": lambda row: f"{row.distorted_accuracy:.4f}" if row.distorted_accuracy else "",
     "Parameters": lambda row: f"{row.parameters:,}",
     "Epochs": lambda row: str(row.epochs),
     "Core_s": lambda row: f"{row.core_seconds:.0f}",
@@ -173,7 +178,8 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "Served": lambda row: "yes" if row.served else "",
 }
 """The exercise's columns first. Published is the author's later run beside our Accuracy, Seeds the mean test accuracy
-over the seeds, Errors are of 5,000 test images and of all 10,000 that were not trained on, Core_s is the processor's
+over the seeds, Errors are of 5,000 test images and of all 10,000 that were not trained on, Distorted is what models are
+chosen by (Result), Core_s is the processor's
 time for a training: on one quiet core as long as the wall's."""
 _HOW = {"Parameters", "Epochs", "Core_s", "Recipe", "Seed"}
 _RIGHT = {*COLUMNS} - {"Model_name", "Description", "Recipe", "Served"}
