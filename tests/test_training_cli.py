@@ -1,5 +1,6 @@
 """`digits train`, `results`, `export` and `samples`, as a person runs them."""
 
+import io
 import json
 import os
 import shutil
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from serving.versions import list_versions
 from training import pipeline, results, workers
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(trained):
@@ -58,6 +63,20 @@ def test_results_come_as_markdown_with_the_published_accuracy_beside_ours(model_
     assert [line.count("|") for line in lines] == [16] * 4
     assert "0.9898" in lines[2]
     assert "0.9782" in lines[3]
+
+
+@pytest.mark.parametrize("width", [80, 121, 122, 171, 172])
+def test_on_a_terminal_the_table_leaves_out_columns_rather_than_to_cut_figures(width):
+    published = json.loads((ROOT / "docs/results.json").read_text())
+    rows = [results.Result(**row | {"distorted_accuracy": 0.994}) for row in published]
+    console = Console(width=width, file=io.StringIO())
+    console.print(results.to_table(rows, width))
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    for one in rows:
+        assert f"{one.model} " in printed
+        assert f"{one.accuracy:.4f}" in printed
+        assert "{} / {}".format(*one.errors) in printed
 
 
 def test_results_of_an_empty_folder_say_what_to_do(tmp_path, digits):

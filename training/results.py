@@ -179,9 +179,12 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
 }
 """The exercise's columns first. Published is the author's later run beside our Accuracy, Seeds the mean test accuracy
 over the seeds, Errors are of 5,000 test images and of all 10,000 that were not trained on, Distorted is what models are
-chosen by (Result), Core_s is the processor's
-time for a training: on one quiet core as long as the wall's."""
-_HOW = {"Parameters", "Epochs", "Core_s", "Recipe", "Seed"}
+chosen by (Result), Core_s is the processor's time for a training: on one quiet core as long as the wall's."""
+_LEFT_OUT = {
+    172: {"Parameters", "Epochs", "Core_s", "Recipe", "Seed"},
+    122: {"Description", "Loss", "Published", "Validation"},
+}
+"""On a terminal that is narrower than so many characters; what is left needs 80."""
 _RIGHT = {*COLUMNS} - {"Model_name", "Description", "Recipe", "Served"}
 
 
@@ -204,11 +207,12 @@ def to_markdown(rows: list[Result]) -> str:
 
 
 def to_table(rows: list[Result], width: int) -> Any:
-    """Render rows as a rich table; one that is narrower than 160 characters leaves out how the models were made."""
+    """Render rows as a rich table; a narrow one leaves out columns rather than to cut figures."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = {name: cell for name, cell in COLUMNS.items() if width >= 160 or name not in _HOW}
+    left_out = {name for needed, names in _LEFT_OUT.items() if width < needed for name in names}
+    columns = {name: cell for name, cell in COLUMNS.items() if name not in left_out}
     for name in columns:
         table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name != "Description")
     for row in rows:
