@@ -20,10 +20,10 @@ from training import checkpoint, data, evaluate, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
 from training.fit import fit
-from training.forms import with_forms
 from training.job import Job, Progress, Report
 from training.loop import Loop
 from training.recipes import Recipe, build, recipe_for
+from training.upstroke import with_upstrokes
 
 
 def train(job: Job, report: Report) -> results.Result:
@@ -52,7 +52,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     started, cpu_started = time.monotonic(), time.process_time()
     with strategy.scope():
         model = build(architecture, recipe)
-    images = with_forms(mnist.x_train, mnist.y_train, recipe.forms, job.seed)
+    images = with_upstrokes(mnist.x_train, mnist.y_train, recipe.upstrokes, job.seed)
     loop = Loop(model, recipe, images, mnist.y_train, job.seed, strategy)
     set_up: dict[str, Any] = {"seconds": time.monotonic() - started, "core_seconds": time.process_time() - cpu_started}
 

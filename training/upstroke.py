@@ -1,11 +1,9 @@
-"""The 1 with an upstroke and the 7 with a bar, as much of the world writes them and MNIST's American hands seldom do.
+"""The 1 with an upstroke, as much of the world writes it: MNIST's American hands seldom do.
 
-A network trained on MNIST alone takes one in four such ones for a 7, and one in twenty such sevens for a 9 or 4. Here a
-part of MNIST's ones and sevens gets these strokes.
+A network trained on MNIST alone takes one in four for a 7. Here a part of MNIST's ones gets an upstroke.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,25 +18,17 @@ Point = NDArray[np.float64]
 Random = np.random.Generator
 
 WIDTHS = 0.7, 1.1
-"""Of an added stroke, of the stem's."""
+"""Of the stem's."""
 ANGLES = math.radians(25), math.radians(60)
 """Between upstroke and stem."""
-FLATTEST = math.radians(65)
+FLATTEST = math.radians(60)
 """From the vertical: an upstroke that is flatter makes a 7."""
-UPSTROKES = 0.2, 0.7
-"""How long, of the stem's length."""
+LENGTHS = 0.2, 0.7
+"""Of the stem's."""
 BROADEST = 0.5
 """Of its length: a one that is broader has an upstroke or a foot already."""
-HEIGHTS = 0.42, 0.62
-"""Where the bar crosses a seven, of its height from the top."""
-BARS = 0.15, 0.3
-"""How far a bar reaches to each side, of the seven's height."""
-SLOPES = -0.3, 0.1
-"""Of a bar: down to the right."""
-BARRED = 0.35
-"""Of its height: a seven as broad as that in the middle has a bar already."""
 FINE = 4
-"""Strokes are drawn on so many times as many pixels, and made smaller with the digit."""
+"""The upstroke is drawn on so many times as many pixels, and made smaller with the digit."""
 
 
 class Stem(NamedTuple):
@@ -51,18 +41,13 @@ class Stem(NamedTuple):
     breadth: float
 
 
-def with_forms(images: Array, labels: Array, share: float, seed: int) -> Array:
-    """Give the images, uint8 [n, 28, 28], with an upstroke at a share of the ones and a bar at one of the sevens.
-
-    The same seed gives the same images.
-    """
+def with_upstrokes(images: Array, labels: Array, share: float, seed: int) -> Array:
+    """Give the images, uint8 [n, 28, 28], with an upstroke at a share of the ones; the same for the same seed."""
     random = np.random.default_rng(seed)
+    ones = random.permutation(np.flatnonzero(labels == 1))
     result = images.copy()
-    add: Callable[[Array, Random], Array]
-    for digit, add in ((1, add_upstroke), (7, add_bar)):
-        indices = random.permutation(np.flatnonzero(labels == digit))
-        for index in indices[: round(share * len(indices))]:
-            result[index] = add(images[index], random)
+    for index in ones[: round(share * len(ones))]:
+        result[index] = add_upstroke(images[index], random)
     return result
 
 
@@ -73,24 +58,9 @@ def add_upstroke(image: Array, random: Random) -> Array:
     widest = min(ANGLES[1], FLATTEST - lean)
     if widest < ANGLES[0] or stem.breadth > BROADEST * stem.length:
         return image
-    angle, reach, pen = (random.uniform(*limits) for limits in ((ANGLES[0], widest), UPSTROKES, WIDTHS))
+    angle, reach, pen = (random.uniform(*limits) for limits in ((ANGLES[0], widest), LENGTHS, WIDTHS))
     left = math.cos(angle) * stem.down + math.sin(angle) * np.array([-stem.down[1], stem.down[0]])
     return _draw(image, (stem.top, stem.top + reach * stem.length * left), pen * stem.width)
-
-
-def add_bar(image: Array, random: Random) -> Array:
-    """Give a seven a bar through the middle of its stem, in MNIST's form; as it is, when it has one."""
-    mask = image > 127
-    rows = np.flatnonzero(mask.any(1))
-    top, height = rows[0], len(rows)
-    middle = mask[round(top + HEIGHTS[0] * height) : round(top + HEIGHTS[1] * height) + 1]
-    row, reach, slope, pen = (random.uniform(*limits) for limits in (HEIGHTS, BARS, SLOPES, WIDTHS))
-    y = top + row * height
-    columns = np.flatnonzero(mask[round(y)])
-    if not len(columns) or max(map(np.count_nonzero, middle)) > BARRED * height:
-        return image
-    crossing, side = np.array([columns.mean(), y]), reach * height * np.array([1, slope])
-    return _draw(image, (crossing - side, crossing + side), pen * max(len(columns), 2))
 
 
 def find_stem(image: Array) -> Stem:
