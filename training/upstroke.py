@@ -1,6 +1,6 @@
 """The 1 with an upstroke, as much of the world writes it: MNIST's American hands seldom do.
 
-A network trained on MNIST alone takes one in four for a 7. Here a part of MNIST's ones gets an upstroke.
+A network trained on MNIST alone takes one in six for a 7. Here a part of MNIST's ones gets an upstroke.
 """
 
 import math
