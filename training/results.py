@@ -35,7 +35,8 @@ class Result:
     `run` is the name of the run's directory, `images` the number of training images, `published_accuracy` the
     author's later run. `seed_accuracies` has (validation, test) of every seed of the training; all other figures are
     of the seed that was chosen. `distorted_accuracy` is that of the validation images distorted as in training, ten
-    times (training/evaluate.py): models are chosen by it. `served` marks the row of the model that answers.
+    times (training/evaluate.py): models are chosen by it; 0 in versions from before it was measured, which any newer
+    model replaces. `served` marks the row of the model that answers.
     """
 
     run: str
