@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from client.contract import IMAGE_SIZE
-from client.errors import NoDigit
 from client.image import Grey, resize
+from client.paper import even_out
 from client.regions import Mask
 from client.rules import erase_rules
 from client.strokes import box_of, digit_mask, palest_stroke, with_hairlines
@@ -28,11 +28,6 @@ STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
 SEVERAL = "several digits?"
 """The note of a picture that may show more than one."""
-FAINTEST = 0.03
-"""Contrast under which an image is blank, of 1."""
-CLEAREST = 7.0
-"""Ink stands out from the grain of the paper this much: on blank paper 3 to 6.8 times, a pale pencil from 7.4."""
-BLANK = "blank, there is no ink on the paper"
 PALEST = 0.3
 """Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
 _Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + np.float32(0.5)
@@ -62,22 +57,13 @@ def find_digit(grey: Grey) -> Prepared:
 
 
 def to_ink(grey: Grey) -> Grey:
-    """Give how dark the ink is, 0 = paper, 1 = darkest. Raises NoDigit when there is none."""
-    return even_out(enlarge(dark_on_light(grey)))
+    """Give how clear the ink is, 0 = paper, 1 = the clearest. Raises NoDigit when there is none."""
+    return even_out(enlarge(grey))
 
 
 def normal(ink: Grey, mask: Mask) -> Pixels:
     """Bring the ink under a mask into MNIST's form."""
     return centre(fit(thicken(crop(ink, mask))))
-
-
-def dark_on_light(grey: Grey) -> Grey:
-    """Mends polarity: what differs most from the border is ink, and it is made dark. Refuses blank images."""
-    border = float(np.percentile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 50))
-    darkest, lightest = np.percentile(grey, (0.1, 99.9))
-    if max(border - darkest, lightest - border) < FAINTEST:
-        raise NoDigit(BLANK)
-    return grey if border - darkest >= lightest - border else np.float32(1) - grey
 
 
 def as_mnist(image: Image.Image) -> Pixels | None:
@@ -111,22 +97,6 @@ def enlarge(grey: Grey) -> Grey:
     if scale <= 1:
         return grey
     return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BICUBIC)).clip(0, 1)
-
-
-def even_out(grey: Grey) -> Grey:
-    """Mends shadows and grey paper: divides by the local paper level and gives ink, 0 = paper, 1 = darkest.
-
-    Raises NoDigit when the darkest is no more than noise and shadow.
-    """
-    image = Image.fromarray(np.round(255 * grey).astype(np.uint8))
-    small = resize(image, 1 / 8, Image.Resampling.BOX)
-    paper = small.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.GaussianBlur(3))
-    level = np.asarray(paper.resize(image.size, Image.Resampling.BICUBIC), np.float32) / 255
-    ink: Grey = 1 - grey / level.clip(0.05)
-    low, usual, darkest = map(float, np.percentile(ink, (5, 30, 99.9)))
-    if darkest - usual < CLEAREST * max(usual - low, 0.002):
-        raise NoDigit(BLANK)
-    return (ink / darkest).clip(0, 1)
 
 
 def otsu(ink: Grey) -> float:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from client.answers import Prediction
-from client.digit import FAINTEST, Pixels, normal, threshold, to_ink
+from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.image import Decoded, to_grey
+from client.paper import FAINTEST
 from client.prepare import Picture, decoded, named
 from client.regions import Region, paint
 from client.rules import erase_rules

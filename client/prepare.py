@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from client import contract
-from client.digit import FAINTEST, Pixels, Prepared, as_mnist, find_digit
+from client.digit import Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
+from client.paper import FAINTEST
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

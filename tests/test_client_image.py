@@ -61,9 +61,31 @@ def photo(image, paper=190, ink=70, shadow=0.0, size=360):
     return Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
 
 
+def half_in_shadow(image, dark=0.5):
+    """The edge of a shadow runs through the digit, a few pixels soft."""
+    sheet = np.asarray(photo(image), float)
+    down, across = np.mgrid[: sheet.shape[0], : sheet.shape[1]]
+    edge = 1 / (1 + np.exp((across + down / 2 - 275) / 3))
+    return Image.fromarray((sheet * (1 - dark * edge)).astype(np.uint8))
+
+
+def lit_from_a_corner(picture, least=0.3):
+    pixels = np.asarray(picture, float)
+    down, across = (np.linspace(0, 1, side) for side in pixels.shape)
+    light = least + (1 - least) * (down[:, None] + across) / 2
+    return Image.fromarray((pixels * light).astype(np.uint8))
+
+
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
+    return picture
+
+
+def in_a_cut_box(image):
+    """What is seen of a box drawn by hand, the rest of which is beyond the picture."""
+    picture = photo(image)
+    ImageDraw.Draw(picture).line((70, 130, 75, 340, 359, 325), fill=40, width=4)
     return picture
 
 
@@ -108,9 +130,14 @@ FORMS = {
     "200 px, dark on white": dark_on_white,
     "photo": photo,
     "shadow": lambda image: photo(image, shadow=0.6),
+    "edge of a shadow": half_in_shadow,
+    "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
+    "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
+    "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
     "pale pencil": lambda image: photo(image, ink=155),
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "frame": framed,
+    "cut box": in_a_cut_box,
     "underlined": underlined,
     "cut neighbour": beside_another,
     "dust": dusty,

@@ -1,0 +1,109 @@
+"""The paper under the ink: whether it is the light or the dark of a picture, and how much light falls on it where.
+
+Each function mends one way in which light falls on paper. Shade may be darker than pale ink is.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from client.errors import NoDigit
+from client.image import Grey, resize
+
+Bytes: TypeAlias = NDArray[np.uint8]
+
+FAINTEST = 0.03
+"""Contrast under which an image is blank, of 1."""
+PLAINEST = 0.5
+"""Ink of this darkness is no grain, however rough the paper."""
+CLEAREST = 7.5
+"""Paler ink stands out this much from the grain around it: on blank paper 4 to 7 times, a pale pencil from 8."""
+BLANK = "blank, there is no ink on the paper"
+BROADEST = 0.2
+"""Breadth of a stroke, of the picture's longer side: dark that is broader is a shadow."""
+COARSE = 16
+"""Pixels of a picture's longer side at which the median of 9×9 shows its light alone, and of a bold digit nothing."""
+TILE = 8
+"""Pixels of the side of the tiles in which grain is measured: of 5×5 a quarter have no ink."""
+
+
+def even_out(grey: Grey) -> Grey:
+    """Mends shadows, grey paper and boards: gives the ink without the light, 0 = paper, 1 = the clearest.
+
+    Raises NoDigit when there is no more than noise and shadow.
+    """
+    if is_dark(grey):
+        ink: Grey = 1 - grey / paper_level(grey).clip(0.05)  # ink leaves a part of the light that falls on it
+    else:
+        ink = paper_level(1 - grey) - (1 - grey)
+    clearest = float(np.percentile(ink, 99.9))
+    if clearest < PLAINEST and clearness(ink) < CLEAREST:
+        raise NoDigit(BLANK)
+    return (ink / clearest).clip(0, 1)
+
+
+def is_dark(grey: Grey) -> bool:
+    """Mends polarity: what differs most from the border is ink. Tells whether it is dark; refuses blank images.
+
+    Compared is what is left without the light, or the lit half of a page would pass for ink on the other half.
+    """
+    coarse = resize(_as_image(grey), COARSE / max(grey.shape), Image.Resampling.BOX)
+    light = coarse.filter(ImageFilter.MedianFilter(9)).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
+    marks = grey - _as_grey(light)
+    border = float(np.percentile(np.concatenate([marks[0], marks[-1], marks[:, 0], marks[:, -1]]), 50))
+    darkest, lightest = np.percentile(marks, (0.1, 99.9))
+    if max(border - darkest, lightest - border) < FAINTEST:
+        raise NoDigit(BLANK)
+    return bool(border - darkest >= lightest - border)
+
+
+def paper_level(grey: Grey) -> Grey:
+    """Give how light the paper is at each pixel, under dark ink too: a morphological closing.
+
+    The lightest nearby alone would make paper at the edge of a shadow as light as what is beyond it; the darkest of the
+    lightest leaves the edge in its place.
+    """
+    small = np.asarray(resize(_as_image(grey), 1 / 2, Image.Resampling.BOX))
+    reach = round(BROADEST * max(small.shape) / 2)
+    around = np.pad(small, 2 * reach, "edge")
+    level = ~_lightest(~_lightest(around, reach), reach)
+    smooth = Image.fromarray(level).filter(ImageFilter.GaussianBlur(1))
+    return _as_grey(smooth.resize(grey.shape[::-1], Image.Resampling.BICUBIC))
+
+
+def clearness(ink: Grey) -> float:
+    """Give how many times the grain of the paper around it, of at least 0.002, the clearest stands out."""
+    height, width = (-(-side // TILE) * TILE for side in ink.shape)
+    whole = np.pad(ink, ((0, height - ink.shape[0]), (0, width - ink.shape[1])), "edge")
+    tiles = whole.reshape(height // TILE, TILE, width // TILE, TILE)
+    paper, grain = (_calmest(values, ink.shape) for values in (tiles.mean((1, 3)), tiles.std((1, 3))))
+    return float(np.percentile((ink - paper) / grain.clip(0.002), 99.9))
+
+
+def _calmest(tiles: Grey, shape: tuple[int, ...]) -> Grey:
+    """Give at each pixel the lower quartile of the 5×5 tiles around."""
+    calm = Image.fromarray(tiles).filter(ImageFilter.RankFilter(5, 6))
+    height, width = shape
+    return np.asarray(calm.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _lightest(pixels: Bytes, reach: int) -> Bytes:
+    """Give the largest value at most `reach` rows and columns away, but for so many rows and columns at the border."""
+    size = 2 * reach + 1
+    for _ in range(2):
+        covered = 1
+        while covered < size:
+            step = min(covered, size - covered)
+            pixels, covered = np.maximum(pixels[:-step], pixels[step:]), covered + step
+        pixels = pixels.T
+    return pixels
+
+
+def _as_image(grey: Grey) -> Image.Image:
+    return Image.fromarray(np.round(255 * grey).astype(np.uint8))
+
+
+def _as_grey(image: Image.Image) -> Grey:
+    return np.asarray(image, np.float32) / np.float32(255)
