@@ -36,6 +36,11 @@ class Region:
         """Columns of the box."""
         return self.right - self.left
 
+    @property
+    def length(self) -> int:
+        """The longer side of the box."""
+        return max(self.height, self.width)
+
     def surrounds(self, other: "Region") -> bool:
         """Tell whether the other's box lies inside this one's, away from its sides."""
         across = self.left < other.left and other.right < self.right

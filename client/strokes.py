@@ -7,6 +7,10 @@ from client.regions import Mask, Region, find_regions, paint
 
 WIDEST = 1.7
 """Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
+SMALLEST = 0.12
+"""Length of a digit, of the picture's: beside one that stands free, ..."""
+EMPTIEST = 0.12
+"""... what is cut by the edge and fills so little of its own box is what is left of a frame."""
 HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
@@ -23,8 +27,10 @@ def digit_mask(mask: Mask) -> tuple[Mask, bool]:
     height, width = mask.shape
     pieces = strokes(mask)
     free = [r for r in pieces if not touches(r, width, height)]
+    if free and free[0].length > SMALLEST * max(mask.shape):
+        pieces = [region for region in pieces if region in free or not is_open(region)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach = 0.5 * max(main.height, main.width)
+    reach = 0.5 * main.length
     digit = [main]
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
@@ -78,6 +84,11 @@ def is_frame(region: Region, regions: list[Region], width: int, height: int) -> 
     if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
         return False
     return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
+
+
+def is_open(region: Region) -> bool:
+    """Tell whether a region that is cut by the edge of the image may be a part of a frame: an angle of thin lines."""
+    return region.area < EMPTIEST * region.width * region.height
 
 
 def is_line(region: Region) -> bool:
