@@ -10,7 +10,9 @@ WIDEST = 1.7
 SMALLEST = 0.12
 """Length of a digit, of the picture's: beside one that stands free, ..."""
 EMPTIEST = 0.12
-"""... what is cut by the edge and fills so little of its own box is what is left of a frame."""
+"""... what is cut by the edge and fills so little of its own box is two sides of a frame, ..."""
+LONGEST = 8
+"""... and what is so many times as long as it is thick is one."""
 HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
@@ -28,7 +30,7 @@ def digit_mask(mask: Mask) -> tuple[Mask, bool]:
     pieces = strokes(mask)
     free = [r for r in pieces if not touches(r, width, height)]
     if free and free[0].length > SMALLEST * max(mask.shape):
-        pieces = [region for region in pieces if region in free or not is_open(region)]
+        pieces = [region for region in pieces if region in free or not is_side(region, mask.shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
     reach = 0.5 * main.length
     digit = [main]
@@ -86,9 +88,13 @@ def is_frame(region: Region, regions: list[Region], width: int, height: int) -> 
     return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
 
 
-def is_open(region: Region) -> bool:
-    """Tell whether a region that is cut by the edge of the image may be a part of a frame: an angle of thin lines."""
-    return region.area < EMPTIEST * region.width * region.height
+def is_side(region: Region, shape: tuple[int, ...]) -> bool:
+    """Tell whether a region that is cut by the edge of the image may be one or two sides of a frame: thin lines."""
+    if region.area < EMPTIEST * region.width * region.height:
+        return True
+    pixels = np.argwhere(paint([region], shape))
+    thickness, length = np.sqrt(np.linalg.eigvalsh(np.cov(pixels.T, bias=True)).clip(0))
+    return bool(length > LONGEST * thickness)
 
 
 def is_line(region: Region) -> bool:

@@ -89,6 +89,14 @@ def in_a_cut_box(image):
     return picture
 
 
+def between_two_lines(image):
+    """Two sides of a box in a picture that was taken askew."""
+    picture = photo(image)
+    for left, right in ((55, 10), (340, 295)):
+        ImageDraw.Draw(picture).line((0, left, 359, right), fill=40, width=9)
+    return picture
+
+
 def underlined(image):
     picture = photo(image)
     ImageDraw.Draw(picture).line((0, 300, 359, 300), fill=60, width=3)
@@ -138,6 +146,7 @@ FORMS = {
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "frame": framed,
     "cut box": in_a_cut_box,
+    "between two lines": between_two_lines,
     "underlined": underlined,
     "cut neighbour": beside_another,
     "dust": dusty,
