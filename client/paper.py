@@ -21,10 +21,12 @@ PLAINEST = 0.5
 CLEAREST = 7.5
 """Paler ink stands out this much from the grain around it: on blank paper 4 to 7 times, a pale pencil from 8."""
 BLANK = "blank, there is no ink on the paper"
-BROADEST = 0.2
+BROADEST = 0.25
 """Breadth of a stroke, of the picture's longer side: dark that is broader is a shadow."""
+PLAINER = 2.0
+"""Ink that differs from the border so many times as much as the border differs itself is told by that."""
 COARSE = 16
-"""Pixels of a picture's longer side at which the median of 9×9 shows its light alone, and of a bold digit nothing."""
+"""Pixels of a picture's longer side at which the median of 9×9 shows its light alone, and of most digits nothing."""
 TILE = 8
 """Pixels of the side of the tiles in which grain is measured: of 5×5 a quarter have no ink."""
 
@@ -47,16 +49,25 @@ def even_out(grey: Grey) -> Grey:
 def is_dark(grey: Grey) -> bool:
     """Mends polarity: what differs most from the border is ink. Tells whether it is dark; refuses blank images.
 
-    Compared is what is left without the light, or the lit half of a page would pass for ink on the other half.
+    Where the border itself differs nearly as much, only what is left without the light is compared, or the lit half of
+    a page would pass for ink on the other half. A bold digit that fills the picture would pass for the light.
     """
-    coarse = resize(_as_image(grey), COARSE / max(grey.shape), Image.Resampling.BOX)
-    light = coarse.filter(ImageFilter.MedianFilter(9)).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
-    marks = grey - _as_grey(light)
-    border = float(np.percentile(np.concatenate([marks[0], marks[-1], marks[:, 0], marks[:, -1]]), 50))
-    darkest, lightest = np.percentile(marks, (0.1, 99.9))
-    if max(border - darkest, lightest - border) < FAINTEST:
+    dark, light, uneven = _contrasts(grey)
+    if max(dark, light) < PLAINER * uneven:
+        coarse = resize(_as_image(grey), COARSE / max(grey.shape), Image.Resampling.BOX)
+        lit = coarse.filter(ImageFilter.MedianFilter(9)).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
+        dark, light, _ = _contrasts(grey - _as_grey(lit))
+    if max(dark, light) < FAINTEST:
         raise NoDigit(BLANK)
-    return bool(border - darkest >= lightest - border)
+    return dark >= light
+
+
+def _contrasts(grey: Grey) -> tuple[float, float, float]:
+    """Give how much darker the darkest is than the border, how much lighter the lightest, and how the border varies."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    low, middle, high = map(float, np.percentile(border, (10, 50, 90)))
+    darkest, lightest = map(float, np.percentile(grey, (0.1, 99.9)))
+    return middle - darkest, lightest - middle, high - low
 
 
 def paper_level(grey: Grey) -> Grey:

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, PngImagePlugin
 
 from benchmarks import renderings
 from client import InvalidImage, NoDigit, contract, read_image, to_mnist
@@ -130,6 +130,14 @@ def coloured(image):
     return Image.merge("RGB", (paper, paper, dark_on_white(image)))  # yellow pen on white
 
 
+def bold(image):
+    """A marker's digit, cut out with next to no paper around it."""
+    wide = Image.fromarray(image).filter(ImageFilter.MaxFilter(3))
+    around = [side + by for side, by in zip(wide.getbbox(), (-1, -1, 1, 1), strict=True)]
+    paper = ImageChops.invert(wide.crop(around))
+    return paper.resize([9 * side for side in paper.size], Image.Resampling.BICUBIC)
+
+
 def grown(image, side):
     return Image.fromarray(255 - image).resize((side, side), Image.Resampling.BOX)
 
@@ -212,6 +220,13 @@ def test_a_hairline_is_a_stroke_of_the_digit():
     plain, grainy = to_mnist(lobes()), to_mnist(lobes(paper=18))
     halves = plain[15:19, 7:12], grainy[15:19, 7:12]  # the lower left, where there is nothing else
     assert [half.max() > 25 for half in halves] == [True, False]
+
+
+def test_a_bold_digit_that_fills_the_picture_is_ink_and_not_the_paper(images):
+    for image in images[:100]:
+        cut = bold(image)
+        difference = to_mnist(cut).astype(float) - to_mnist(ImageOps.expand(cut, 80, 255))
+        assert np.sqrt(np.mean(difference**2)) < 70  # of 255; 84 to 112 where the paper is taken for ink
 
 
 @pytest.mark.parametrize("polarity", ["ink is 255", "ink is 0"])
