@@ -77,6 +77,15 @@ def exposed(sheet: Image.Image, rng: Random) -> Image.Image:
     return Image.fromarray((pixels * light[..., None] + noise).clip(0, 255).astype(np.uint8))
 
 
+def half_in_shadow(digit: Digit, rng: Random) -> Image.Image:
+    """A photo into which a hand or the phone throws its shadow, whose edge runs somewhere through the middle."""
+    pixels = np.asarray(photo(digit, rng), np.float32)
+    across, down = np.meshgrid(*(np.linspace(-1, 1, side) for side in pixels.shape[1::-1]))
+    angle, offset, blur = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.3), rng.uniform(0.01, 0.1)
+    depth = (np.cos(angle) * across + np.sin(angle) * down - offset) / blur
+    return Image.fromarray((pixels * (0.8 - 0.2 * np.tanh(depth))[..., None]).astype(np.uint8))
+
+
 def ruled(digit: Digit, rng: Random) -> Image.Image:
     """Lined paper, a little askew: blue lines, of which one or two run through the digit."""
     sheet = Image.new("RGB", (480, 400), (244, 242, 236))
@@ -128,6 +137,7 @@ FORMS: dict[str, Callable[[Digit, Random], bytes]] = {
     "200 px, dark on white": lambda digit, rng: png(dark_on_white(digit)),
     "JPEG, quality 60": lambda digit, rng: jpeg(dark_on_white(digit), 60),
     "photo": lambda digit, rng: jpeg(photo(digit, rng), 85),
+    "photo, half in shadow": lambda digit, rng: jpeg(half_in_shadow(digit, rng), 85),
     "ruled paper": lambda digit, rng: jpeg(ruled(digit, rng), 85),
     "graph paper": lambda digit, rng: png(squared(digit, rng)),
     "form cell": lambda digit, rng: png(cell(digit, rng)),
