@@ -1,18 +1,23 @@
-"""Overload: four times the requests that the server can answer, arriving whether it answers or not.
+"""Overload: four times the requests that one caller at a time can have answered, sent whether they are answered or not.
 
-    python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 0.01]
+    python -m benchmarks.overload [--models models] [--model digits] [--images 256] [--wait-seconds 0.02]
 
 For the server's own limit and each other one (`digits serve --max-wait-seconds`): p99 and rate of one request at a
-time; at four times the rate, p99 of the accepted ones, how many were refused and how soon; and p99 of one request at a
-time right after. The server has the first core, the load the last one. The last line is JSON.
+time; then, beside h2load (Debian: nghttp2-client) at four times that rate, what a caller sees who asks again and again:
+how many are let in, how long they take, and how soon the others are refused; and p99 right after. The server has the
+first core, the load and the caller the last one. The last line is JSON.
 """
 
 import argparse
 import json
 import os
 import statistics
-import threading
+import struct
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,7 +34,12 @@ from client.tensors import Array
 
 METHOD = f"/{PREDICTION_SERVICE}/Predict"
 FACTOR = 4
-WARM_UP = 20
+CONNECTIONS, STREAMS = 8, 200
+WARM_UP_SECONDS = 0.5
+REFUSED = {"RESOURCE_EXHAUSTED", "CANCELLED"}
+"""By our server, or by gRPC's core, when 1,000 calls wait for the server to take them in."""
+PAUSE_SECONDS = 0.005
+"""Between two requests of the caller, so that it adds little to the load."""
 
 
 @dataclass
@@ -39,16 +49,6 @@ class Outcomes:
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
 
-    def add(self, call: "grpc.Future", start: float) -> None:
-        """Note a finished call. Raises grpc.RpcError for a failure that is no refusal."""
-        latency = (time.perf_counter() - start) * 1000
-        if call.code() is grpc.StatusCode.OK:
-            self.answered.append(latency)
-        elif call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            self.refused.append(latency)
-        else:
-            call.result()
-
 
 @dataclass(frozen=True)
 class Figures:
@@ -56,55 +56,50 @@ class Figures:
 
     wait_seconds: float | str
     unloaded_p99: float
-    capacity: float
     offered: float
-    accepted: float
-    accepted_p99: float
-    refused: float
+    let_in: float
+    let_in_p50: float
+    let_in_p99: float
+    refused_p50: float
     refused_p99: float
     after_p99: float
 
 
-def p99(latencies: list[float]) -> float:
-    """Give the 99th percentile; nan of fewer than two."""
-    return statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else float("nan")
+def percentile(latencies: list[float], percent: int) -> float:
+    """Give a percentile; nan of fewer than two."""
+    return statistics.quantiles(latencies, n=100)[percent - 1] if len(latencies) > 1 else float("nan")
 
 
-def closed(channel: grpc.Channel, request: bytes, in_flight: int, seconds: float) -> Outcomes:
-    """Keep so many requests in flight."""
-    outcomes, end, lock = Outcomes(), time.perf_counter() + seconds, threading.Lock()
-    call = channel.unary_unary(METHOD)
-
-    def ask() -> None:
-        while (start := time.perf_counter()) < end:
-            future = call.future(request)
-            future.exception()
-            with lock:
-                outcomes.add(future, start)
-
-    threads = [threading.Thread(target=ask) for _ in range(in_flight)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def ask(channel: grpc.Channel, request: bytes, seconds: float, pause_seconds: float = 0) -> Outcomes:
+    """Ask one at a time. Raises grpc.RpcError for a failure that is no refusal."""
+    outcomes, end = Outcomes(), time.perf_counter() + seconds
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+    while (start := time.perf_counter()) < end:
+        kept = outcomes.answered
+        try:
+            call(request)
+        except grpc.RpcError as error:
+            if error.code().name not in REFUSED:
+                raise
+            kept = outcomes.refused
+        kept.append((time.perf_counter() - start) * 1000)
+        time.sleep(pause_seconds)
     return outcomes
 
 
-def opened(channel: grpc.Channel, request: bytes, rate: float, seconds: float) -> tuple[Outcomes, float]:
-    """Send requests at a rate, answered or not; gives the rate that was really reached too."""
-    outcomes, calls, call = Outcomes(), [], channel.unary_unary(METHOD)
-    begin = time.perf_counter()
-    while (now := time.perf_counter()) < begin + seconds:
-        if len(calls) < (now - begin) * rate:
-            future = call.future(request)
-            future.add_done_callback(lambda future, start=now: outcomes.add(future, start))
-            calls.append(future)
-        else:
-            time.sleep(0.0005)
-    reached = len(calls) / (time.perf_counter() - begin)
-    for future in calls:
-        future.exception()
-    return outcomes, reached
+@contextmanager
+def flood(address: str, request: bytes, rate: float, seconds: float) -> Iterator[None]:
+    """Let h2load send requests at a rate while the block lasts. Raises CalledProcessError when it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder, "request")
+        body.write_bytes(struct.pack(">xI", len(request)) + request)
+        command = ["h2load", f"http://{address}{METHOD}", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-d", str(body)]
+        command += ["--rps", f"{rate / CONNECTIONS:.3f}", "-D", f"{seconds * 1000:.0f}ms"]
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:
+            yield
+        if load.returncode:
+            raise subprocess.CalledProcessError(load.returncode, command)
 
 
 def measure(models: Path, model: str, images: Array, wait_seconds: float | None, seconds: float) -> Figures:
@@ -116,23 +111,24 @@ def measure(models: Path, model: str, images: Array, wait_seconds: float | None,
     with running("serving", "serve", *options) as server, grpc.insecure_channel(server.address) as channel:
         for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
             os.sched_setaffinity(thread, {cores[-1]})
-        for _ in range(WARM_UP):
-            channel.unary_unary(METHOD)(request)
-        unloaded = closed(channel, request, 1, seconds)
-        capacity = len(unloaded.answered) / seconds
-        over, offered = opened(channel, request, FACTOR * capacity, seconds)
-        after = closed(channel, request, 1, seconds)
+        ask(channel, request, WARM_UP_SECONDS)
+        alone = len(ask(channel, request, seconds).answered) / seconds
+        unloaded = ask(channel, request, seconds, PAUSE_SECONDS)
+        with flood(server.address, request, FACTOR * alone, seconds + 2):
+            time.sleep(1)
+            over = ask(channel, request, seconds, PAUSE_SECONDS)
+        after = ask(channel, request, seconds, PAUSE_SECONDS)
     os.sched_setaffinity(0, cores)
     return Figures(
         wait_seconds="default" if wait_seconds is None else wait_seconds,
-        unloaded_p99=p99(unloaded.answered),
-        capacity=capacity,
-        offered=offered,
-        accepted=len(over.answered) / seconds,
-        accepted_p99=p99(over.answered),
-        refused=len(over.refused) / seconds,
-        refused_p99=p99(over.refused),
-        after_p99=p99(after.answered),
+        unloaded_p99=percentile(unloaded.answered, 99),
+        offered=FACTOR * alone,
+        let_in=len(over.answered) / len(over.answered + over.refused),
+        let_in_p50=percentile(over.answered, 50),
+        let_in_p99=percentile(over.answered, 99),
+        refused_p50=percentile(over.refused, 50),
+        refused_p99=percentile(over.refused, 99),
+        after_p99=percentile(after.answered, 99),
     )
 
 
@@ -141,8 +137,8 @@ def main() -> None:
     options.add_argument("--models", type=Path, default=Path("models"))
     options.add_argument("--model", default="digits")
     options.add_argument("--images", type=int, default=256)
-    options.add_argument("--wait-seconds", type=float, nargs="+", default=[0.01])
-    options.add_argument("--seconds", type=float, default=5)
+    options.add_argument("--wait-seconds", type=float, nargs="*", default=[])
+    options.add_argument("--seconds", type=float, default=10)
     given = options.parse_args()
     images = np.random.default_rng(0).integers(0, 256, (given.images, 28, 28), np.uint8)
     figures = [
