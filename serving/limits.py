@@ -13,9 +13,9 @@ from serving.errors import ServingError, too_late
 
 MEMORY_ROWS = 256
 """A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
-ANSWER_SECONDS, TIMES_OWN = 0.05, 2
+ANSWER_SECONDS, TIMES_OWN = 0.05, 1
 """Without --max-wait-seconds, a request may wait so long that it is answered after ANSWER_SECONDS, or TIMES_OWN times
-as long as it takes itself: the third of large ones is let in, and is answered after three times what one takes."""
+as long as it takes itself: of large ones the second is let in, and both are answered after twice what one takes."""
 SPARE_THREADS = 8
 """Beside one for each Predict in flight: for status, health, and saying no."""
 FEW_IN_FLIGHT, CALM_SECONDS, SHED_SECONDS = 4, 0.1, 10.0
