@@ -14,9 +14,9 @@ from PIL import Image, ImageChops, ImageFilter
 from client.contract import IMAGE_SIZE
 from client.image import Grey, resize
 from client.paper import even_out
-from client.regions import Mask
+from client.regions import Mask, paint
 from client.rules import erase_rules
-from client.strokes import box_of, digit_mask, palest_stroke, with_hairlines
+from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -47,11 +47,12 @@ def find_digit(grey: Grey) -> Prepared:
     """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
     ink = to_ink(grey)
     level = threshold(ink)
-    mask, several = digit_mask(ink > level)
-    cleared = erase_rules(ink, level, mask)
+    pieces = strokes(ink > level)
+    cleared = erase_rules(ink, level, paint(pieces, ink.shape))
     if cleared is not None:
         ink = cleared
-        mask, several = digit_mask(ink > level)
+        pieces = strokes(ink > level)
+    mask, several = digit_mask(pieces, ink.shape)
     mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
     return Prepared(normal(ink, mask), (SEVERAL,) if several else ())
 

@@ -16,7 +16,7 @@ BINS = 40
 """Stretches into which the picture is divided along a line."""
 FILLED = 0.6
 """Part of a stretch that is ink where there is a line; noise fills less."""
-SLOPES = np.linspace(-0.1, 0.1, 21)
+SLOPES = np.linspace(-0.1, 0.1, 41)
 """How far a line may fall or rise on its way, as a part of it: 6° each way."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
@@ -26,6 +26,8 @@ NEAR = 0.05
 """Distance from another rule, of the picture's side, at which a rule ends there; at an edge it is a stretch."""
 PALE = 0.6
 """A rule fades in and out of what counts as ink; it is looked for in what is this much paler, too."""
+DARKER = 0.25
+"""Ink on a rule that is so much darker than the rule, of the darkest, is a stroke's."""
 SMALLEST_DIGIT = 0.15
 """Height of a digit, of the picture's: where nothing of this size is left, the lines were the digit."""
 
@@ -51,13 +53,13 @@ class Rule:
 def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
     """Mends lined paper and forms: takes out the rules that hang together with a digit, not the strokes across them.
 
-    `digit` is what is taken for the digit so far. Gives None when no rule is part of it.
+    `digit` is all that may be a digit, with its rules. Gives None when there are none.
     """
     if max(digit.any(0).mean(), digit.any(1).mean()) < SHORTEST:
         return None
     mask, pale = ink > threshold, ink > PALE * threshold
     level, upright = _ended(find_rules(pale), find_rules(pale.T), mask.shape)
-    over = _covered(mask, level) | _covered(mask.T, upright).T
+    over = _covered(ink, pale, level) | _covered(ink.T, pale.T, upright).T
     found = (over & digit).any() and holds_digit(mask & ~over)
     return np.where(over, 0, ink) if found else None
 
@@ -141,8 +143,8 @@ def _ends(rule: Rule, across: list[Rule], width: int, height: int) -> bool:
     )
 
 
-def _covered(mask: Mask, rules: list[Rule]) -> Mask:
-    """Mark the ink of rules: stretches across them that are no longer than a rule is thick."""
+def _covered(ink: Grey, mask: Mask, rules: list[Rule]) -> Mask:
+    """Mark the ink of rules: stretches across them that are no longer than a rule is thick, and hardly darker."""
     over = np.zeros_like(mask)
     if not rules:
         return over
@@ -157,7 +159,8 @@ def _covered(mask: Mask, rules: list[Rule]) -> Mask:
         near = (np.abs(rows - centre) <= rule.thickness / 2 + 2) & mask[:, columns]
         if near.any():
             usual = float(np.median(lengths[:, columns][near]))
-            over[:, columns] |= near & (lengths[:, columns] <= 1.5 * usual + 1)
+            darkest = float(np.median(ink[:, columns][near])) + DARKER
+            over[:, columns] |= near & (lengths[:, columns] <= 1.5 * usual + 1) & (ink[:, columns] <= darkest)
     return over
 
 

@@ -21,16 +21,15 @@ APART = 4
 """Pixels from a digit's box at which its soft edges have ended."""
 
 
-def digit_mask(mask: Mask) -> tuple[Mask, bool]:
-    """Mends frames, lined paper, neighbours and dust: keeps the main region and the parts of the digit near it.
+def digit_mask(pieces: list[Region], shape: tuple[int, ...]) -> tuple[Mask, bool]:
+    """Mends neighbours and dust: keeps the main one of some strokes, the largest first, and the parts near it.
 
     Tells, too, whether it looks as if there were several digits.
     """
-    height, width = mask.shape
-    pieces = strokes(mask)
+    height, width = shape
     free = [r for r in pieces if not touches(r, width, height)]
-    if free and free[0].length > SMALLEST * max(mask.shape):
-        pieces = [region for region in pieces if region in free or not is_side(region, mask.shape)]
+    if free and free[0].length > SMALLEST * max(shape):
+        pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
     reach = 0.5 * main.length
     digit = [main]
@@ -38,7 +37,7 @@ def digit_mask(mask: Mask) -> tuple[Mask, bool]:
         if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
-    return paint(digit, mask.shape), bool(rivals) or main.width > WIDEST * main.height
+    return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:

@@ -97,6 +97,15 @@ def between_two_lines(image):
     return picture
 
 
+def on_graph_paper(image, rule=140, spacing=75):
+    """A photo of squared paper, taken askew; the pen goes over the rules."""
+    rules = Image.new("L", (360, 360), 255)
+    for at in range(20, 400, spacing):
+        ImageDraw.Draw(rules).line((0, at, 359, at - 12), fill=rule, width=3)
+        ImageDraw.Draw(rules).line((at - 12, 0, at, 359), fill=rule, width=3)
+    return ImageChops.darker(photo(image), rules)
+
+
 def underlined(image):
     picture = photo(image)
     ImageDraw.Draw(picture).line((0, 300, 359, 300), fill=60, width=3)
@@ -155,6 +164,9 @@ FORMS = {
     "frame": framed,
     "cut box": in_a_cut_box,
     "between two lines": between_two_lines,
+    "graph paper": on_graph_paper,
+    "graph paper, narrow": lambda image: on_graph_paper(image, spacing=45),
+    "graph paper, dark": lambda image: on_graph_paper(image, rule=100),
     "underlined": underlined,
     "cut neighbour": beside_another,
     "dust": dusty,
