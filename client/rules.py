@@ -17,15 +17,17 @@ BINS = 40
 FILLED = 0.6
 """Part of a stretch that is ink where there is a line; noise fills less."""
 SLOPES = np.linspace(-0.1, 0.1, 41)
-"""How far a line may fall or rise on its way, as a part of it: 6° each way."""
+"""How far a line may fall or rise on its way, as a part of it: 6° each way, so near to each other that a line of one
+pixel is followed from edge to edge."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
 """Distance from another rule, of the picture's side, at which a rule ends there; at an edge it is a stretch."""
-PALE = 0.6
-"""A rule fades in and out of what counts as ink; it is looked for in what is this much paler, too."""
+PALE = 0.45
+"""A rule fades in and out of what counts as ink, a line of one pixel in every picture that was made smaller; it is
+looked for in what is this much paler, too."""
 DARKER = 0.25
 """Ink on a rule that is so much darker than the rule, of the darkest, is a stroke's."""
 SMALLEST_DIGIT = 0.15

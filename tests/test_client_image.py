@@ -97,12 +97,12 @@ def between_two_lines(image):
     return picture
 
 
-def on_graph_paper(image, rule=140, spacing=75):
+def on_graph_paper(image, rule=140, width=1):
     """A photo of squared paper, taken askew; the pen goes over the rules."""
     rules = Image.new("L", (360, 360), 255)
-    for at in range(20, 400, spacing):
-        ImageDraw.Draw(rules).line((0, at, 359, at - 12), fill=rule, width=3)
-        ImageDraw.Draw(rules).line((at - 12, 0, at, 359), fill=rule, width=3)
+    for at in range(20, 400, 75):
+        ImageDraw.Draw(rules).line((0, at, 359, at - 12), fill=rule, width=width)
+        ImageDraw.Draw(rules).line((at - 12, 0, at, 359), fill=rule, width=width)
     return ImageChops.darker(photo(image), rules)
 
 
@@ -165,8 +165,8 @@ FORMS = {
     "cut box": in_a_cut_box,
     "between two lines": between_two_lines,
     "graph paper": on_graph_paper,
-    "graph paper, narrow": lambda image: on_graph_paper(image, spacing=45),
-    "graph paper, dark": lambda image: on_graph_paper(image, rule=100),
+    "graph paper, pale": lambda image: on_graph_paper(image, rule=150),
+    "graph paper, bold": lambda image: on_graph_paper(image, rule=110, width=3),
     "underlined": underlined,
     "cut neighbour": beside_another,
     "dust": dusty,
