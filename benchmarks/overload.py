@@ -14,6 +14,7 @@ import os
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.load import GENERATOR
 from benchmarks.servers import running
 from benchmarks.wires import predict_request
 from client.contract import PREDICTION_SERVICE
@@ -140,6 +142,8 @@ def main() -> None:
     options.add_argument("--wait-seconds", type=float, nargs="*", default=[])
     options.add_argument("--seconds", type=float, default=10)
     given = options.parse_args()
+    if GENERATOR != "h2load":
+        sys.exit("overload needs h2load. Run: apt-get install nghttp2-client")
     images = np.random.default_rng(0).integers(0, 256, (given.images, 28, 28), np.uint8)
     figures = [
         measure(given.models, given.model, images, limit, given.seconds) for limit in [None, *given.wait_seconds]
