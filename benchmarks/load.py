@@ -23,6 +23,8 @@ from benchmarks.wires import Wire
 
 MOST_CONNECTIONS = 16
 """Several requests share one, as in gRPC they do; enough that several processes on a port each get some."""
+GRPC_HEADERS = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+"""What h2load has to send with a gRPC call."""
 GENERATOR = "h2load" if shutil.which("h2load") else "python"
 
 
@@ -49,19 +51,24 @@ def measure(wire: Wire, address: str, request: bytes, in_flight: int, seconds: f
     return Figures(len(latencies) / elapsed, percentiles[49] / 1000, percentiles[98] / 1000)
 
 
+def framed(message: bytes) -> bytes:
+    """Give a message as gRPC puts it into HTTP/2: not compressed, its length, itself."""
+    return struct.pack(">xI", len(message)) + message
+
+
 def _h2load(wire: Wire, address: str, request: bytes, in_flight: int, seconds: float, folder: Path) -> list[int]:
     """Run h2load; it counts any HTTP answer, so the bytes of the answers are checked against a good one's."""
-    prefix = struct.pack(">xI", len(request)) if wire.is_grpc else b""  # gRPC's: not compressed, length
-    (folder / "request").write_bytes(prefix + request)
+    (folder / "request").write_bytes(framed(request) if wire.is_grpc else request)
     connections = min(in_flight, MOST_CONNECTIONS) if wire.is_grpc else in_flight
     command = ["h2load", f"http://{address}{wire.path}", "-c", str(connections), "-m", str(in_flight // connections)]
     command += ["-D", f"{seconds * 1000:.0f}ms", "-d", str(folder / "request"), "--log-file", str(folder / "log")]
-    command += ["-H", "content-type: application/grpc", "-H", "te: trailers"] if wire.is_grpc else ["--h1"]
+    command += GRPC_HEADERS if wire.is_grpc else ["--h1"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     latencies = [int(line.split("\t")[2]) for line in (folder / "log").read_text().splitlines()]
     traffic = next(line for line in printed.splitlines() if line.startswith("traffic:"))
     received = int(traffic.rsplit("(", 1)[1].split(")")[0])
-    expected = (len(prefix) + len(wire.call(address, request))) * len(latencies)
+    answer = wire.call(address, request)
+    expected = len(framed(answer) if wire.is_grpc else answer) * len(latencies)
     if not 0.98 < received / expected < 1.1:
         raise RuntimeError(f"{received} bytes came back where {expected} were expected: some calls failed")
     return latencies

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.load import GENERATOR
+from benchmarks.load import GENERATOR, GRPC_HEADERS, framed
 from benchmarks.servers import running
 from benchmarks.wires import predict_request
 from client.contract import PREDICTION_SERVICE
@@ -94,10 +93,10 @@ def flood(address: str, request: bytes, rate: float, seconds: float) -> Iterator
     """Let h2load send requests at a rate while the block lasts. Raises CalledProcessError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder, "request")
-        body.write_bytes(struct.pack(">xI", len(request)) + request)
+        body.write_bytes(framed(request))
         command = ["h2load", f"http://{address}{METHOD}", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-d", str(body)]
         command += ["--rps", f"{rate / CONNECTIONS:.3f}", "-D", f"{seconds * 1000:.0f}ms"]
-        command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        command += GRPC_HEADERS
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:
             yield
         if load.returncode:
