@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from client.errors import DigitsError
@@ -33,8 +34,8 @@ def connected(address: str) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str) -> Any:
     try:
-        if ":" in address:
-            host, _, port = address.rpartition(":")
+        if ":" in (found := _resolve(address)):
+            host, _, port = found.rpartition(":")
             socket.create_connection((host, int(port)), REACH_SECONDS).close()  # Ray itself would wait for minutes
         ray.init(address=address, namespace=NAMESPACE, logging_level="ERROR", log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
@@ -43,6 +44,14 @@ def _connect(ray: Any, address: str) -> Any:
             f"no Ray cluster at {address}: {reason.rstrip('.')}. Start one with: ray start --head"
         ) from None
     return ray
+
+
+def _resolve(address: str) -> str:
+    """Give what `auto` stands for: RAY_ADDRESS, or what `ray start` left in a file, where a killed cluster still is."""
+    left = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    if address != "auto":
+        return address
+    return os.environ.get("RAY_ADDRESS") or (left.read_text().strip() if left.exists() else address)
 
 
 @contextmanager

@@ -129,6 +129,15 @@ def test_what_a_cluster_cannot_follow_is_wrong_usage(digits, tmp_path: Path, opt
     assert told in finished.stderr
 
 
+def test_a_cluster_that_was_killed_is_not_waited_for(digits, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    finished = digits("serve", "--cluster", "auto", cwd=tmp_path)
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert finished.stderr.startswith("error: no Ray cluster at auto: [Errno 111] Connection refused. Start one with")
+
+
 def test_the_replicas_keep_tensorflow_servings_contract(deployed: str) -> None:
     options = ["-p", "no:cacheprovider", "-m", "conformance", "--server", deployed]
     options += [f"--deselect=tests/test_conformance.py::{name}" for name in NOT_ON_RAY]
