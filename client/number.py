@@ -10,7 +10,6 @@ from client.answers import Prediction
 from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.image import Decoded, to_grey
-from client.paper import FAINTEST
 from client.prepare import Picture, decoded, named
 from client.regions import Region, paint
 from client.rules import erase_rules
@@ -66,7 +65,7 @@ def find_places(picture: Picture) -> list[Place]:
 
 
 def _find(whole: Decoded) -> list[Place]:
-    ink = to_ink(to_grey(whole.image, FAINTEST))
+    ink = to_ink(to_grey(whole.image))
     level = threshold(ink)
     everything = ink > level
     cleared = erase_rules(ink, level, everything)

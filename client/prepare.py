@@ -17,7 +17,6 @@ from client import contract
 from client.digit import Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
-from client.paper import FAINTEST
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -72,10 +71,14 @@ def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
 
 
 def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
-    """Give a picture of any kind small and upright. Raises InvalidImage."""
+    """Give a picture of any kind small and upright. Raises InvalidImage, and TypeError for what is no picture."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    return reduce(picture, size) if isinstance(picture, Image.Image) else decode(picture, size, guard)
+    if isinstance(picture, Image.Image):
+        return reduce(picture, size)
+    if not isinstance(picture, str | bytes | os.PathLike):  # a number would be taken for that of an open file
+        raise TypeError(f"a picture is a path, bytes, a Pillow image or an array, not {type(picture).__name__}")
+    return decode(picture, size, guard)
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def _as_given(array: Pixels) -> Prepared:
 def _prepare(decoded: Decoded) -> Prepared:
     image, frames, _ = decoded
     small = as_mnist(image)
-    found = find_digit(to_grey(image, FAINTEST)) if small is None else Prepared(small)
+    found = find_digit(to_grey(image)) if small is None else Prepared(small)
     return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
 
 
@@ -125,6 +128,8 @@ def batches(pictures: Iterable[Picture], processes: int = 1) -> Iterator[Batch]:
 
 def outcomes(pictures: Iterable[Picture], processes: int) -> Iterator[tuple[Picture, Outcome]]:
     """Prepare in this process, or in several when there are enough pictures and they turn out to be slow."""
+    if isinstance(pictures, str | bytes | os.PathLike | Image.Image):  # a str would be taken letter by letter
+        raise TypeError(f"pictures come as a list, or another iterable: [{type(pictures).__name__}]")
     source, spent, count = iter(pictures), 0.0, 0
     for picture in islice(source, TRIAL) if processes > 1 else source:
         started = time.perf_counter()

@@ -130,6 +130,29 @@ def on_nothing(image, colour):
     return picture
 
 
+def fringed(image):
+    """White ink on nothing, made smaller together with the black that was stored where nothing is."""
+    picture = on_nothing(image, "white")
+    picture.paste("black", mask=picture.getchannel("A").point(lambda value: 255 * (value < 128)))
+    picture.putalpha(on_nothing(image, "white").getchannel("A"))
+    return picture
+
+
+def cut_out(image):
+    """A dark page with round corners and nothing around it."""
+    page = ImageOps.invert(dark_on_white(image)).point(lambda value: 20 + value * 0.9).convert("RGBA")
+    corners = Image.new("L", page.size)
+    ImageDraw.Draw(corners).rounded_rectangle((2, 2, 197, 197), 40, fill=255)
+    page.putalpha(corners)
+    return page
+
+
+def in_colours(image, ink, paper):
+    return Image.composite(
+        *(Image.new("RGB", (200, 200), colour) for colour in (ink, paper)), on_nothing(image, "black").getchannel("A")
+    )
+
+
 def deep(image):
     return Image.fromarray(np.asarray(dark_on_white(image), np.uint16) * 16)  # a 12-bit scan in 16 bits
 
@@ -173,6 +196,9 @@ FORMS = {
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
     "transparent, black ink": lambda image: on_nothing(image, "black"),
     "transparent, white ink": lambda image: on_nothing(image, "white"),
+    "transparent, white ink with a dark fringe": fringed,
+    "transparent around a dark page": cut_out,
+    "orange on grey, equally bright": lambda image: in_colours(image, (230, 120, 20), (142, 142, 142)),
     "16 bits": deep,
     "float": lambda image: Image.fromarray(large(image)),
     "palette": lambda image: dark_on_white(image).convert("P"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -99,6 +100,18 @@ def test_another_array_is_no_image(connected, array, form):
     with pytest.raises(InvalidImage) as caught:
         connected.classify([array])
     assert str(caught.value) == f"an array of {form}. Give uint8 [28, 28], 255 = ink"
+
+
+@pytest.mark.parametrize("pictures", [b"\x89PNG", "seven.png", Path("seven.png"), Image.new("L", (9, 9))])
+def test_one_picture_without_a_list_around_it_is_a_type_error(connected, pictures):
+    with pytest.raises(TypeError, match="pictures come as a list"):
+        connected.classify(pictures)
+
+
+@pytest.mark.parametrize("picture", [7, None, bytearray(b"\x89PNG"), [1, 2]])
+def test_what_is_no_picture_is_a_type_error(connected, picture):
+    with pytest.raises(TypeError, match="a picture is a path, bytes, a Pillow image or an array, not "):
+        connected.classify([picture])
 
 
 def test_one_client_serves_many_threads(served, mnist_test):
