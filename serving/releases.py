@@ -12,6 +12,8 @@ from client.contract import MODEL
 from client.errors import UsageError
 from serving import versions
 
+ROLLBACK = "rollback"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -58,28 +60,30 @@ def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
     """Publish a copy of the version before the served one, or of the given one, as the next version of `digits`.
 
     A served version that is itself a rollback counts as the version it copies, so that rolling back twice goes back
-    two versions instead of returning to the one that was left.
+    two versions instead of returning to the one that was left. One that was promoted counts as itself.
     """
     releases = list_releases(models / MODEL)
     if to is not None:
-        return _publish(models, MODEL, _find(models / MODEL, releases, str(to)).version, "rollback")
+        return _publish(models, MODEL, _find(models / MODEL, releases, str(to)).version, ROLLBACK)
     served = _original(releases)
     before = [release.version for release in releases if release.version < served]
     if not before:
         raise UsageError(f"{models / MODEL} has no version before {served}. See: digits versions --models {models}")
-    return _publish(models, MODEL, before[0], "rollback")
+    return _publish(models, MODEL, before[0], ROLLBACK)
 
 
 def _original(releases: list[Release]) -> int:
     by_name = {f"{MODEL}/{release.version}": release for release in releases}
     release = releases[0]
-    while release.origin in by_name:
+    while release.reason == ROLLBACK and release.origin in by_name:
         release = by_name[release.origin]
     return release.version
 
 
 def _publish(models: Path, name: str, version: int, reason: str) -> tuple[str, Release]:
     source = versions.list_versions(models / name)[version]
+    if not (source / versions.GRAPH_FILE).is_file() or not (source / "variables").is_dir():
+        raise UsageError(f"{source} is not whole: no {versions.GRAPH_FILE} or no variables. Nothing was published.")
     published = versions.copy_version(source, models / MODEL, reason)
     return f"{name}/{version}", _read(int(published.name), published, True)
 
@@ -95,7 +99,8 @@ def _find(model_dir: Path, releases: list[Release], number: str) -> Release:
 def _read(number: int, path: Path, served: bool) -> Release:
     """Read what a version's files tell; a file that is missing or broken leaves its figures out."""
     benchmark, origin = _json(path / versions.BENCHMARK_FILE), _json(path / versions.ORIGIN_FILE)
-    row: dict[str, Any] = next((row for row in benchmark.get("results", []) if row.get("served")), {})
+    rows = [row for row in benchmark.get("results", []) if isinstance(row, dict)]
+    row: dict[str, Any] = next((row for row in rows if row.get("served")), {})
     return Release(
         version=number,
         model=benchmark.get("model"),

@@ -101,6 +101,7 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
     with staging(model_dir) as directory:
         shutil.copytree(source, directory, dirs_exist_ok=True)
         origin = {"copied_from": f"{source.parent.name}/{source.name}", "reason": reason}
+        (directory / EXTRA).mkdir(exist_ok=True)
         (directory / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
         return publish(directory)
 

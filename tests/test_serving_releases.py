@@ -55,9 +55,10 @@ def test_versions_as_json_has_every_field(root: Path, digits) -> None:
 
 
 def test_a_version_without_readable_benchmark_is_listed_all_the_same(root: Path, digits) -> None:
-    (root / "digits" / "1" / versions.BENCHMARK_FILE).write_text("{")
-    finished = digits("versions")
-    assert (finished.returncode, finished.stderr) == (0, "")
+    for content in ("{", "[]", '{"results": [null]}'):
+        (root / "digits" / "1" / versions.BENCHMARK_FILE).write_text(content)
+        finished = digits("versions")
+        assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines()[1].split() == ["1", "?", "?", "?", "?", "exported", "served"]
 
 
@@ -91,6 +92,27 @@ def test_rolling_back_twice_goes_back_two_versions(root: Path, digits) -> None:
         "error: models/digits has no version before 1. See: digits versions --models models\n",
     )
     assert origins(root) == ["B/1", "A/1", "digits/2", "digits/1"]
+
+
+def test_a_rollback_of_what_was_promoted_goes_to_the_version_before_also_if_it_was_an_older_one(root, digits) -> None:
+    for wanted in ("B", "digits/1"):
+        assert digits("promote", wanted).returncode == 0
+    assert digits("rollback").stderr.startswith("digits/4 is published: a copy of digits/2, model B, ")
+
+
+@pytest.mark.parametrize("lost", ["saved_model.pb", "variables"])
+def test_a_version_that_no_server_could_load_is_not_published(root: Path, digits, lost: str) -> None:
+    path = root / "B" / "1" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    finished = digits("promote", "B")
+    reason = "error: models/B/1 is not whole: no saved_model.pb or no variables. Nothing was published.\n"
+    assert (finished.returncode, finished.stderr) == (2, reason)
+    assert list(versions.list_versions(root / "digits")) == [1]
+
+
+def test_a_saved_model_of_other_hands_can_be_promoted(root: Path, digits) -> None:
+    shutil.rmtree(root / "B" / "1" / versions.EXTRA)
+    assert digits("promote", "B").stderr.startswith("digits/2 is published: a copy of B/1, model unknown")
 
 
 def test_rollback_to_a_version(root: Path, digits) -> None:
