@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from serving.versions import list_versions
+from serving.versions import BENCHMARK_FILE, list_versions
 from training import pipeline, results, workers
 
 ROOT = Path(__file__).parent.parent
@@ -229,7 +229,7 @@ def test_an_ensemble_is_chosen_only_for_more_than_a_standard_error(errors, chose
 
 
 def test_distorted_digits_are_harder_and_counted_over_ten_times_as_many(model_root):
-    for one in results.gather(model_root):
+    for one in results.gather(model_root).values():
         assert 0.8 < one.distorted_accuracy < one.val_accuracy
         assert one.distorted_accuracy * 50_000 == pytest.approx(round(one.distorted_accuracy * 50_000))
 
@@ -306,7 +306,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
 
 def test_the_ensemble_is_served_when_it_has_earned_it(several):
     folder, finished = several
-    rows = results.gather(folder / "models")
+    rows = [*results.gather(folder / "models").values()]
     chosen, first = results.best(rows).model, results.ranked(rows)[0].model
     assert f"digits  version 1 is model {chosen} " in finished.stderr
     assert (f"digits promote {first}" in finished.stderr) == (first != chosen)
@@ -323,6 +323,45 @@ def test_an_ensemble_must_have_earned_it_against_what_is_served_too(several, dig
     assert list(list_versions(tmp_path / "models" / "digits")) == versions
     note = f"ensemble  makes {errors}.0 errors on distorted validation images and A 16.0: within a standard error"
     assert (note in finished.stderr) == ("digits  stays at model A" in finished.stderr) == (versions == [1])
+
+
+def test_of_several_runs_of_a_model_the_best_is_exported(several, digits, tmp_path):
+    runs = several[0] / "runs"
+    best, worse = results.ranked([results.read(path) for path in runs.glob("A_*/result.json")])
+    finished = digits("export", runs / best.run, runs / worse.run, "--models", tmp_path)
+    assert (finished.returncode, [line for line in finished.stderr.splitlines() if "error" in line]) == (0, [])
+    assert results.served_result(tmp_path).run == best.run
+
+    finished = digits("export", runs / worse.run, "--models", tmp_path)
+    assert "digits  stays at model A" in finished.stderr
+    rows = results.gather(tmp_path)
+    assert [(path.parent.name, row.run, row.served) for path, row in rows.items()] == [("digits", best.run, True)]
+
+
+def test_a_run_in_a_folder_of_another_name_is_exported_as_what_it_is(several, digits, tmp_path):
+    renamed = shutil.copytree(next((several[0] / "runs").glob("A_*")), tmp_path / "mine")
+    assert digits("export", renamed, "--models", tmp_path / "models").returncode == 0
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"run": 1, "results": [null]}', '{"run": 1, "results": [{"run": 1}]}'])
+def test_a_version_that_cannot_be_read_costs_nothing_else(model_root, digits, tmp_path, content):
+    models = shutil.copytree(model_root, tmp_path / "models")
+    for name in ("A", "digits"):
+        (models / name / "1" / BENCHMARK_FILE).write_text(content)
+    finished = digits("results", "--json", "--models", models)
+    assert [row["model"] for row in json.loads(finished.stdout)] == ["B"]
+    assert [line.partition(": ")[0] for line in finished.stderr.splitlines()] == ["left out"] * 2
+    assert str(models / "A" / "1") in finished.stderr
+
+
+def test_what_is_served_stays_when_it_cannot_be_compared(several, digits, tmp_path):
+    folder, _ = several
+    models = shutil.copytree(folder / "models", tmp_path / "models")
+    (models / "digits" / "1" / BENCHMARK_FILE).unlink()
+    finished = digits("export", next((folder / "runs").glob("A_*")), "--models", models)
+    assert finished.returncode == 0
+    assert f"digits  stays as it is: {models}/digits/1: no readable benchmark" in finished.stderr
+    assert list(list_versions(models / "digits")) == [1]
 
 
 @pytest.fixture(scope="module")

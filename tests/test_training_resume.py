@@ -94,6 +94,42 @@ def test_the_same_command_says_where_it_goes_on_and_another_one_starts_anew(kill
     assert again.returncode == 0
 
 
+def test_a_command_that_was_killed_alone_is_taken_up_though_its_worker_is_still_at_it(command, digits, tmp_path):
+    arguments = [command, *TRAIN]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=one_core) as process:
+        assert any("epoch 2/" in line for line in process.stderr)
+        process.kill()
+    finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
+    assert "B  going on after epoch " in finished.stderr
+    assert len(run_dirs(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["result.json", "model.keras", "config.json"])
+def test_a_run_that_was_finished_and_then_damaged_is_finished_again(undisturbed, digits, tmp_path, name):
+    run_dir = shutil.copytree(undisturbed, tmp_path / "runs" / undisturbed.name)
+    (run_dir / "concluded").unlink()
+    damaged = (run_dir / name).read_text().replace("0.1", "0.2") if name == "config.json" else ""
+    (run_dir / name).write_text(damaged)
+    finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
+    assert (finished.returncode, "B  going on after epoch 24" in finished.stderr) == (0, True)
+    assert_same(run_dir, undisturbed)
+
+
+def test_what_is_finished_is_not_lost_when_another_seed_fails(command, digits, tmp_path):
+    train = ["train", "B", "--seeds", "2", "--limit", "640", "--epochs", "1", "--jobs", "1"]
+    with subprocess.Popen([command, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        next(iter(process.stderr))
+        process.kill()
+    obstacle = run_dirs(tmp_path)[1] / ".checkpoint.npz"
+    obstacle.mkdir()
+    finished = digits(*train, cwd=tmp_path)
+    assert (finished.returncode, "B seed 2  done" in finished.stderr) == (1, False)
+    obstacle.rmdir()
+    finished = digits(*train, cwd=tmp_path)
+    assert (finished.returncode, "B seed 1  epoch" in finished.stderr) == (0, False)
+    assert len(run_dirs(tmp_path)) == 2
+
+
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, digits):
     [run_dir] = run_dirs(killed)
     checkpoint = run_dir / "checkpoint.npz"

@@ -84,12 +84,20 @@ def write_config(run_dir: Path, job: Job, **details: Any) -> None:
     (run_dir / CONFIG).write_text(json.dumps(config, indent=1, default=str) + "\n")
 
 
+def recipe_of(run_dir: Path) -> Any:
+    """Read how a run was trained; None where its files do not tell."""
+    return _config(run_dir).get("recipe")
+
+
 def find_unconcluded(runs: Path, job: Job, taken: set[Path]) -> Path | None:
-    """Find a run with a job's settings that was left before it was concluded, and that nobody is at now."""
+    """Find a run with a job's settings that was left before it was concluded, and that no command is at now.
+
+    A worker may outlive its command, which was killed, for some seconds: `locked` waits for it.
+    """
     for path in sorted(runs.glob(f"{job.letter}_*/{CONFIG}")):
         run_dir = path.parent
         open_ = run_dir not in taken and not (run_dir / _MARKER).exists()
-        if open_ and _settings(path) == job.settings() and _is_free(run_dir) and claim(run_dir):
+        if open_ and _config(run_dir).get("settings") == job.settings() and claim(run_dir):
             return run_dir
     return None
 
@@ -113,17 +121,8 @@ def conclude(run_dir: Path) -> None:
     (run_dir / _MARKER).touch()
 
 
-def _settings(config: Path) -> Any:
+def _config(run_dir: Path) -> dict[str, Any]:
     try:
-        return json.loads(config.read_text())["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # killed while it was written, or of an older version
-
-
-def _is_free(run_dir: Path) -> bool:
-    try:
-        with (run_dir / _LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        return dict(json.loads((run_dir / CONFIG).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}  # killed while it was written

@@ -179,7 +179,7 @@ def results(
     """
     from training import results as table
 
-    rows = table.gather(models)
+    rows = [*table.gather(models).values()]
     if not rows and not as_json:
         raise DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
     if as_json:

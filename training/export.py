@@ -44,8 +44,9 @@ def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: P
     configure("cpu")
     model = keras.saving.load_model(run_dir / "model.keras", custom_objects=layers.CUSTOM_OBJECTS, compile=False)
     mnist = data.load(data_path)
-    rows = [dataclasses.replace(row, served=row.run == run_dir.name) for row in rows]
-    model_dir = models / results.read(run_dir / "result.json").model
+    own = results.read(run_dir / "result.json")
+    rows = [dataclasses.replace(row, served=row.run == own.run) for row in rows]
+    model_dir = models / own.model
     with versions.staging(model_dir) as directory:
         versions.remove_abandoned(model_dir)
         write_saved_model(model, rows, directory)

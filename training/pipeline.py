@@ -85,8 +85,8 @@ def train(
     _choose_seeds(trained, runs, outcome)
     _publish(models, parallel, jobs[0].data, runner, outcome)
     for row in trained:
-        if row.model in outcome.published and not outcome.interrupted:  # else the same command takes them up again
-            checkpoint.conclude(runs[row.run])
+        if row.model in outcome.published and not outcome.interrupted and not outcome.failures:
+            checkpoint.conclude(runs[row.run])  # else the same command takes it up again
     return outcome
 
 
@@ -149,8 +149,12 @@ def _join_task(members: list[Path], run_dir: Path, data: Path | None, _: workers
 
 
 def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:
-    """Export finished runs again, for example after a full disk, and promote as `train` does."""
-    outcome = Outcome({run_dir: results.read(run_dir / "result.json") for run_dir in run_dirs})
+    """Export finished runs again, for example after a full disk, and promote as `train` does; of a model the best."""
+    rows = {run_dir: results.read(run_dir / "result.json") for run_dir in run_dirs}
+    best: dict[str, Path] = {}
+    for row in results.ranked([*rows.values()]):
+        best.setdefault(row.model, next(run_dir for run_dir in run_dirs if rows[run_dir] is row))
+    outcome = Outcome({run_dir: rows[run_dir] for run_dir in best.values()})
     _publish(models, parallel, data, workers.run, outcome)
     return outcome
 
@@ -163,7 +167,7 @@ def _publish(models: Path, parallel: int, data: Path | None, runner: workers.Run
 
 def _export(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
     """Export after the last training, so that every version carries the whole table."""
-    rows = merge(results.gather(models), outcome.finished.values())
+    rows = merge(results.gather(models).values(), outcome.finished.values())
     tasks = (
         (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
         for run_dir, result in outcome.finished.items()
@@ -196,7 +200,11 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
 def _promote(models: Path, outcome: Outcome) -> None:
     """Serve the best of the exported models and of what is served now."""
     rows = [row for row in outcome.finished.values() if row.model in outcome.published]
-    served = results.served_result(models)
+    try:
+        served = results.served_result(models)
+    except DigitsError as error:
+        note(f"{MODEL}  stays as it is: {error} Or run: digits promote {results.best(rows).model}")
+        return
     all_rows = [*rows, served] if served else rows
     best, first, trained = results.best(all_rows), results.ranked(all_rows)[0], results.best(rows)
     if first is not best:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from client.errors import DigitsError
-from serving.versions import EVALUATION_FILE, latest_version, read_json
+from serving.versions import EVALUATION_FILE, read_json
 from training import confusion, data, results
 from training.page import Section, render
 from training.results import Result
@@ -46,14 +46,13 @@ def write(models: Path, out: Path, source: Path | None = None) -> list[Path]:
 
 
 def gather(models: Path) -> list[Trained]:
-    """Collect the latest version of each model in a model root."""
-    return [Trained(row, _evaluation(models / row.model)) for row in results.gather(models)]
+    """Collect the version that stands for each model in a model root."""
+    return [Trained(row, _evaluation(version_dir)) for version_dir, row in results.gather(models).items()]
 
 
-def _evaluation(model_dir: Path) -> dict[str, Any]:
-    found = latest_version(model_dir)
-    path = found[1] / EVALUATION_FILE if found else None
-    if path is None or not path.exists():
+def _evaluation(version_dir: Path) -> dict[str, Any]:
+    path = version_dir / EVALUATION_FILE
+    if not path.exists():
         return {}
     try:
         return read_json(path)

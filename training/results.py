@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import BENCHMARK_FILE, latest_version, read_json
@@ -116,22 +117,41 @@ def benchmark(version_dir: Path) -> dict[str, Any]:
 
 
 def own_result(version_dir: Path) -> Result:
-    """Give the row of the model that a version holds."""
+    """Give the row of the model that a version holds. Raises DigitsError where it does not tell."""
     content = benchmark(version_dir)
-    row = next(row for row in content["results"] if row["run"] == content["run"])
-    return Result(**row)
+    try:
+        return Result(**next(row for row in content["results"] if row["run"] == content["run"]))
+    except (KeyError, TypeError, StopIteration) as error:
+        reason = f"{BENCHMARK_FILE} has no such row as this version of digits writes: {type(error).__name__}"
+        raise DigitsError(f"{version_dir}: {reason}. Delete this version or export again.") from None
 
 
-def gather(models: Path) -> list[Result]:
-    """Collect the latest version's row of each model in a model root, the served one marked."""
-    served = served_result(models)
-    versions = [found for name in MODELS if (found := latest_version(models / name))]
-    rows = [own_result(version_dir) for _, version_dir in versions]
-    return [dataclasses.replace(row, served=served is not None and row.run == served.run) for row in rows]
+def gather(models: Path) -> dict[Path, Result]:
+    """Collect the latest version of each model in a model root and its row, the served one marked.
+
+    Where a version is served that is not the latest of its model, it stands for the model. One that cannot be read is
+    named on stderr and left out.
+    """
+    latest = [found[1] for name in MODELS if (found := latest_version(models / name))]
+    rows = {row.model: (path, row) for path in latest if (row := _readable(path))}
+    found = latest_version(models / MODEL)
+    served = _readable(found[1]) if found else None
+    if found and served:
+        path, own = rows.get(served.model, (found[1], served))
+        rows[served.model] = path if own == served else found[1], dataclasses.replace(served, served=True)
+    return dict(rows[name] for name in MODELS if name in rows)
+
+
+def _readable(version_dir: Path) -> Result | None:
+    try:
+        return dataclasses.replace(own_result(version_dir), served=False)
+    except DigitsError as error:
+        note(f"left out: {error}")
+        return None
 
 
 def served_result(models: Path) -> Result | None:
-    """Give the row of the model that is served as `digits`; None where nothing is."""
+    """Give the row of the model that is served as `digits`; None where nothing is. Raises DigitsError."""
     found = latest_version(models / MODEL)
     return own_result(found[1]) if found else None
 

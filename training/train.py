@@ -9,6 +9,8 @@ import dataclasses
 import json
 import os
 import time
+import zipfile
+from contextlib import suppress
 from typing import Any
 
 # On CPUs without AVX-512 TensorFlow leaves oneDNN off, and model F's step takes 2.2 times as long (AVX2, TF 2.21)
@@ -16,6 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 
+from client.errors import DigitsError
 from training import checkpoint, data, evaluate, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
@@ -32,8 +35,18 @@ def train(job: Job, report: Report) -> results.Result:
     A run that is finished already is given as it is. Raises DigitsError when there is no data or no room.
     """
     with checkpoint.locked(job.run_dir):
-        finished = job.run_dir / "result.json"
-        return results.read(finished) if finished.exists() else train_on(data.load(job.data), job, report)
+        return finished(job) or train_on(data.load(job.data), job, report)
+
+
+def finished(job: Job) -> results.Result | None:
+    """Give the result of a run that is whole, and trained as the recipe is today; else None."""
+    recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
+    whole = zipfile.is_zipfile(job.run_dir / "model.keras")  # its directory is written last
+    if not whole or checkpoint.recipe_of(job.run_dir) != dataclasses.asdict(recipe):
+        return None
+    with suppress(DigitsError):
+        return results.read(job.run_dir / "result.json")
+    return None
 
 
 def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
