@@ -73,6 +73,10 @@ def put_values(array: Array, proto: TensorProto) -> None:
     getattr(proto, field).extend(values)
 
 
+MAX_RANK = 254
+"""TensorFlow's limit (core/framework/tensor_shape.h). 2 MB hold 200,000 dimensions, whose product takes minutes."""
+
+
 def unpack(proto: TensorProto) -> Array:
     """Decode a tensor. Strings come as an object array of bytes; the result may be read-only.
 
@@ -82,6 +86,8 @@ def unpack(proto: TensorProto) -> Array:
     described, content = proto.tensor_shape, proto.tensor_content
     if proto.dtype not in _DTYPES or described.unknown_rank:
         raise ValueError("unknown dtype or rank")
+    if len(described.dim) > MAX_RANK:
+        raise ValueError(f"more than {MAX_RANK} dimensions")
     dtype, field = _DTYPES[proto.dtype]
     shape = [dim.size for dim in described.dim]
     if min(shape, default=0) < 0:

@@ -78,6 +78,14 @@ def test_a_broken_tensor_is_a_value_error(break_it):
         unpack(proto)
 
 
+def test_more_dimensions_than_tensorflow_has_are_refused_before_they_are_multiplied():
+    proto = pack_content(np.arange(3, dtype=np.float32))
+    for _ in range(100_000):
+        proto.tensor_shape.dim.add(size=2**62)
+    with pytest.raises(ValueError, match="more than 254 dimensions"):
+        unpack(proto)
+
+
 def test_an_array_without_a_tensorflow_type_is_a_value_error():
     with pytest.raises(ValueError, match="datetime64"):
         pack_values(np.array(["2026-01-01"], "M8[D]"))
