@@ -22,12 +22,23 @@ def plain(text: str) -> str:
 def note(message: str) -> None:
     """Print a line for the person at the terminal on stderr, where it cannot spoil piped data.
 
-    When nobody reads stderr any more (`digits serve 2>&1 | head -1`) the words are lost, but the server goes on.
+    When nobody reads stderr any more (`digits serve 2>&1 | head -1`) the words are lost, but the server goes on; when
+    there is no room for them, they wait in the buffer.
     """
     try:
         print(plain(message), file=sys.stderr, flush=True)
     except BrokenPipeError:
         _silence(sys.stderr)
+    except OSError:
+        atexit.unregister(_silence_unless_written)
+        atexit.register(_silence_unless_written)
+
+
+def _silence_unless_written() -> None:
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)  # or Python would end with exit code 120
 
 
 def run(app: "typer.Typer") -> None:
@@ -36,6 +47,7 @@ def run(app: "typer.Typer") -> None:
     Wrong usage (2) and Ctrl-C (130) are Typer's own.
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     try:
         app()

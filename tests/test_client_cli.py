@@ -39,6 +39,11 @@ def rows(stdout):
     return [[cell for cell in line if "#" not in cell] for line in lines]
 
 
+@pytest.mark.parametrize("stderr", [">&-", ">/dev/full"])
+def test_words_that_cannot_be_written_change_no_exit_code(command, stderr):
+    assert subprocess.run(f"{command} versions --models nowhere 2{stderr}", shell=True).returncode == 2
+
+
 def test_a_person_gets_a_table_and_under_it_how_good_each_model_is(digits, served, pictures):
     finished = digits("classify", "2.png", "deeper/4.jpg", "--server", served, cwd=pictures)
     assert (finished.returncode, finished.stderr) == (0, "")

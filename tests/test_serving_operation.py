@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -30,6 +31,18 @@ PREDICT = "/v1/models/digits:predict"
 BLANK = np.zeros((28, 28), np.uint8)
 BODY = json.dumps({"instances": [BLANK.tolist()] * 2}).encode()
 TIMEOUT = 30
+
+
+def test_a_full_disk_for_its_words_stops_no_answer(root: Path, command: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    options = ["--models", root, "--port", str(port), "--rest-port", "0", "--log-level", "debug"]
+    with Path("/dev/full").open("w") as full, subprocess.Popen([command, "serve", *options], stderr=full) as server:
+        with Client(f"127.0.0.1:{port}") as client:
+            client.wait_until_ready(TIMEOUT)
+            assert [one.model_version for one in client.classify([BLANK])] == [1]
+        server.terminate()
+        assert server.wait(TIMEOUT) == 0
 
 
 def begin(address: str, body: bytes, sent: int) -> http.client.HTTPConnection:
