@@ -148,10 +148,18 @@ class Catalog:
     def _poll(self, servable: Servable) -> None:
         try:
             servable.poll()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no path can hold a null byte
             self._complaints.say_unreadable(servable.name, error)
         else:
             self._complaints.over(servable.name)
+            self._say_lacking(servable)
+
+    def _say_lacking(self, servable: Servable) -> None:
+        subject = f"{servable.name} lacks"
+        if servable.lacking:
+            self._complaints.say(subject, f"warning: {servable.name}: {servable.lacking}")
+        else:
+            self._complaints.over(subject)
 
 
 def open_catalog(settings: Settings) -> Catalog:

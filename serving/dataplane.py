@@ -54,17 +54,19 @@ class Dataplane:
         *,
         read: Callable[[], None] = lambda: None,
         complete: Callable[[Signatures], None] = lambda signatures: None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> PredictResponse:
         """Run a signature of a model; the answer's spec tells the version and signature that were used.
 
-        After `seconds_left` nobody waits for the answer any more: DEADLINE_EXCEEDED. Past a limit: RESOURCE_EXHAUSTED.
+        After `seconds_left`, or when it is not `wanted`, nobody waits for the answer any more: DEADLINE_EXCEEDED,
+        CANCELLED. Past a limit: RESOURCE_EXHAUSTED.
         A request that is let in may still be empty: `read` fills it in, and `complete` its tensors, once the version's
         signatures are known (REST's have no types).
         """
         until = math.inf if seconds_left is None else time.monotonic() + seconds_left
         with self._predicts:
             read()
-            return self._predict(request, Budget(rows=self._limits.images, until=until), complete)
+            return self._predict(request, Budget(self._limits.images, until, wanted), complete)
 
     def _predict(
         self, request: PredictRequest, budget: Budget, complete: Callable[[Signatures], None]

@@ -1,7 +1,5 @@
 """The dataplane behind TensorFlow Serving's gRPC methods: decode, call, encode, and errors to status codes."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +10,9 @@ from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
-from serving.errors import ServingError, invalid, truncated
+from serving.errors import ServingError, truncated
 from serving.monitor import Monitor
+from serving.reader import Reader
 
 NOT_OFFERED = {
     "Classify": "Classify takes tf.Example records, which the digit models do not read. Call Predict.",
@@ -29,17 +28,14 @@ ONE_OF_SEVERAL = (
 )
 
 
-def handlers(
-    dataplane: Dataplane, monitor: Monitor, read_seconds: float, *, alone: bool
-) -> list[grpc.GenericRpcHandler]:
+def handlers(dataplane: Dataplane, monitor: Monitor, reader: Reader, *, alone: bool) -> list[grpc.GenericRpcHandler]:
     """Make the handlers of PredictionService and ModelService, under TensorFlow Serving's full method names.
 
-    A Predict whose message does not come within `read_seconds` is cancelled. Only a server that is `alone` takes a
-    reload.
+    Only a server that is `alone` takes a reload.
     """
     metadata, status = dataplane.get_model_metadata, dataplane.get_model_status
     prediction = {
-        "Predict": _predict_handler(dataplane, monitor, Reader(read_seconds)),
+        "Predict": _predict_handler(dataplane, monitor, reader),
         "GetModelMetadata": _handler(monitor.watched("GRPC", "GetModelMetadata", metadata), GetModelMetadataRequest),
     } | {method: _refusal(reason) for method, reason in NOT_OFFERED.items()}
     reload_config = monitor.watched("GRPC", RELOAD, dataplane.reload_config)
@@ -53,34 +49,6 @@ def handlers(
     ]
 
 
-class Reader:
-    """Reads the one message of a call; ends calls whose message does not come, because each holds a thread."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._waiting: dict[grpc.ServicerContext, float] = {}
-        threading.Thread(target=self._sweep, name="slow callers", daemon=True).start()
-
-    def read(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        """Give the message. Raises INVALID_ARGUMENT without one, CANCELLED when the call is over."""
-        self._waiting[context] = time.monotonic() + self._seconds
-        try:
-            return next(messages)
-        except StopIteration:
-            raise invalid("The call holds no message.") from None
-        except grpc.RpcError:
-            raise ServingError("CANCELLED", "the caller has left") from None
-        finally:
-            del self._waiting[context]
-
-    def _sweep(self) -> None:
-        while True:
-            time.sleep(self._seconds / 10)
-            for context, end in list(self._waiting.items()):
-                if end < time.monotonic():
-                    context.cancel()
-
-
 def _predict_handler(dataplane: Dataplane, monitor: Monitor, reader: Reader) -> "grpc.RpcMethodHandler[Any, Any]":
     """Handle Predict as a stream of one message, which is the same on the wire: refusing does not wait for it."""
 
@@ -88,7 +56,7 @@ def _predict_handler(dataplane: Dataplane, monitor: Monitor, reader: Reader) -> 
         def read() -> None:
             _parse(reader.read(messages, context), request)
 
-        return dataplane.predict(request, context.time_remaining(), read=read)
+        return dataplane.predict(request, context.time_remaining(), read=read, wanted=context.is_active)
 
     watched = monitor.watched("GRPC", "Predict", predict)
 

@@ -4,7 +4,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -42,10 +42,14 @@ class Limits:
 
 
 class Budget(NamedTuple):
-    """What one request may cost: rows, and the time (time.monotonic) until which somebody waits for its answer."""
+    """What one request may cost: rows, and the time (time.monotonic) until which somebody waits for its answer.
+
+    `wanted` tells whether anybody still does.
+    """
 
     rows: float = math.inf
     until: float = math.inf
+    wanted: Callable[[], bool] = lambda: True
 
     def check_rows(self, rows: int) -> None:
         """Raise RESOURCE_EXHAUSTED for too many rows."""
@@ -59,9 +63,11 @@ class Budget(NamedTuple):
         return self.until - time.monotonic()
 
     def check_time(self) -> None:
-        """Raise DEADLINE_EXCEEDED, when the deadline has passed."""
+        """Raise DEADLINE_EXCEEDED when the deadline has passed, and CANCELLED when nobody waits any more."""
         if self.seconds_left() < 0:
             raise too_late()
+        if not self.wanted():
+            raise ServingError("CANCELLED", "the caller has left")
 
 
 BOUNDLESS = Budget()

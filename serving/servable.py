@@ -51,6 +51,7 @@ class Servable:
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._config: ModelConfig | None = None
+        self._on_disk: Mapping[int, Path] = {}
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
 
@@ -86,6 +87,17 @@ class Servable:
         with self._lock:
             return self._available.get(max(self._available, default=-1))
 
+    @property
+    def lacking(self) -> str:
+        """What the configuration names and the last poll did not find, for the operator; empty when nothing."""
+        if not self._config:
+            return ""
+        if not self._on_disk:
+            return f"no version in {self._config.base_path}"
+        named = {*self._config.model_version_policy.specific.versions, *self._config.version_labels.values()}
+        missing = ", ".join(str(number) for number in sorted(named) if number not in self._on_disk)
+        return f"no version {missing} in {self._config.base_path}, as its configuration wants" if missing else ""
+
     def is_available(self, number: int) -> bool:
         """Tell whether a version answers now."""
         with self._lock:
@@ -106,6 +118,7 @@ class Servable:
         with self._polling:
             config = self._config
             on_disk = versions.list_versions(Path(config.base_path)) if config else {}
+            self._on_disk = on_disk
             self._forgive_removed(on_disk)
             wanted, count = _aspired(on_disk, config.model_version_policy) if config else ({}, 0)
             ready = self._make_ready(wanted, count)
@@ -215,7 +228,7 @@ def _files(version_dir: Path) -> Files:
     """Identify the state of a version's files by names, sizes and times."""
     found = set()
     for path in [version_dir, *version_dir.rglob("*")]:
-        with contextlib.suppress(FileNotFoundError):  # somebody is deleting or copying it
+        with contextlib.suppress(OSError):  # somebody is deleting or copying it; or loading says what is wrong
             stat = path.stat()
             found.add((str(path), stat.st_size, stat.st_ctime_ns))  # ctime: chmod and a restored mtime count too
     return frozenset(found)

@@ -24,6 +24,7 @@ from serving.grpc_api import handlers
 from serving.health import Health
 from serving.http_server import HttpServer
 from serving.monitor import Monitor
+from serving.reader import Reader
 from serving.rest_api import RestApi
 from serving.settings import Settings, cannot_listen
 from serving.tls import Certificates
@@ -61,13 +62,13 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
     own_stderr()
     _run_to_the_end()
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
-    catalog, status = open_catalog(settings), Health()
+    catalog, status, reader = open_catalog(settings), Health(), Reader(settings.limits.read_seconds)
     monitor = Monitor(catalog, settings.log, settings.process)
     dataplane = Dataplane(catalog, settings.limits, monitor.ran)
     if settings.process is not None:  # load first: a connection that comes to a port here could have another's answer
         _poll(catalog, status, FIRST_LOAD_SECONDS)
     with (
-        _bound(settings, certificates, dataplane, monitor, status) as (server, port),
+        _bound(settings, certificates, dataplane, monitor, status, reader) as (server, port),
         _rest(settings, certificates, dataplane, monitor) as rest,
     ):
         _poll(catalog, status, FIRST_LOAD_SECONDS)
@@ -79,6 +80,7 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
             _poll(catalog, status)
         settings.log("stopping: finishing the calls in flight")
         status.leave()
+        reader.leave()
         drained = server.stop(settings.drain_seconds)
         if rest:
             rest.stop(settings.drain_seconds)
@@ -113,13 +115,19 @@ def stopped(stop: Stop, wait_seconds: float) -> bool:
 
 @contextmanager
 def _bound(
-    settings: Settings, certificates: Certificates | None, dataplane: Dataplane, monitor: Monitor, status: Health
+    settings: Settings,
+    certificates: Certificates | None,
+    dataplane: Dataplane,
+    monitor: Monitor,
+    status: Health,
+    reader: Reader,
 ) -> Iterator[tuple[grpc.Server, int]]:
     """Make a server that listens but does not answer yet; yields it with its port."""
     limits = settings.limits
     server = grpc.server(
         futures.ThreadPoolExecutor(limits.threads, "grpc"),
-        handlers=handlers(dataplane, monitor, limits.read_seconds, alone=settings.process is None),
+        handlers=handlers(dataplane, monitor, reader, alone=settings.process is None),
+        interceptors=[reader],
         maximum_concurrent_rpcs=limits.threads,  # nothing waits for a thread
         options=[
             # A port in use is an error, not a second server that takes half the calls, unless that is what is wanted.

@@ -24,9 +24,11 @@ class Complaints:
             self._said[subject] = message
             self._log(message)
 
-    def say_unreadable(self, subject: str, error: OSError) -> None:
+    def say_unreadable(self, subject: str, error: OSError | ValueError) -> None:
         """Tell the operator that a subject's folder cannot be read."""
-        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        where = str(error)
+        if isinstance(error, OSError) and error.filename:
+            where = f"{error.filename}: {error.strerror}"
         self.say(subject, f"error: {where}; what is loaded keeps serving. Check the folder.")
 
     def over(self, subject: str) -> None:
@@ -72,13 +74,24 @@ class ModelRoot:
     def models(self, current: config.Models) -> config.Models | None:
         """List the models under the root and those that once were there."""
         try:
-            found = [entry.name for entry in os.scandir(self._root) if entry.is_dir() and entry.name[0] != "."]
+            found = [entry.name for entry in os.scandir(self._root) if self._is_folder(entry)]
         except FileNotFoundError:
             if current:
                 raise
             return None  # to come, with the first training
         new = {name for name in found if name not in current and self._is_model(name)}
         return {**current, **{name: config.from_folder(self._root / name) for name in new}} if new else None
+
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        """Tell whether an entry may be a model; a link in a circle or a name that is no text is no other's trouble."""
+        try:
+            entry.name.encode()
+            return entry.name[0] != "." and entry.is_dir()
+        except OSError as error:
+            self._complaints.say_unreadable(entry.name, error)
+        except UnicodeEncodeError:
+            self._complaints.say(entry.name, f"warning: {entry.path}: not UTF-8, as a model's name must be; left out")
+        return False
 
     def _is_model(self, name: str) -> bool:
         if self._only:

@@ -68,6 +68,18 @@ def test_a_model_that_is_not_there_is_a_line_and_the_others_serve(root: Path, st
     assert server.version() == 1
 
 
+def test_versions_that_a_file_names_and_nobody_has_published_are_a_line(root: Path, start, file: Path) -> None:
+    write(file, root, "digits", "A", "empty")
+    policy = 'model_version_policy { specific { versions: 1 versions: 7 } } version_labels { key: "x" value: 9 }'
+    file.write_text(file.read_text().replace('name: "digits"', f'name: "digits" {policy}'))
+    (root / "empty").mkdir()
+    server = start(root, "--config", file)
+    wanted = f"warning: digits: no version 7, 9 in {root}/digits, as its configuration wants"
+    assert server.wait_for("warning: digits") == wanted
+    assert server.wait_for("warning: empty") == f"warning: empty: no version in {root}/empty"
+    assert [server.version("A"), server.version("digits")] == [1, 1]
+
+
 def test_a_server_whose_models_are_all_missing_says_so_and_waits(root: Path, start, file: Path) -> None:
     write(file, root, "missing")
     server = start(root, "--config", file)

@@ -1,5 +1,6 @@
 """A real `digits serve` process while versions come and go, folders vanish, and signals arrive."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,24 @@ def test_a_broken_version_is_reported_once_and_the_old_one_serves_on(root: Path,
 def test_a_restart_with_a_broken_newest_version_serves_the_one_below(root: Path, start, publish) -> None:
     publish(root, without_graph)
     assert start(root).version() == 1
+
+
+def test_a_restart_with_a_newest_version_that_is_a_circle_of_links_serves_the_one_below(root: Path, start) -> None:
+    (root / "digits" / "2").symlink_to("2")
+    server = start(root)
+    assert server.version() == 1
+    assert server.states() == [(2, "END", 2), (1, "AVAILABLE", 0)]
+
+
+def test_names_and_links_that_can_be_no_model_cost_a_line_and_nothing_else(root: Path, start, publish) -> None:
+    server = start(root)
+    os.mkdir(os.fsencode(root) + b"/\xff")  # noqa: PTH102
+    (root / "circle").symlink_to("circle")
+    assert "not UTF-8, as a model's name must be; left out" in server.wait_for("warning: ")
+    assert f"{root}/circle: Too many levels of symbolic links" in server.wait_for("error: ")
+    publish(root)
+    server.wait_for("digits/1: unloaded")
+    assert [one.version() for one in (server, start(root))] == [2, 2]
 
 
 def test_a_folder_that_vanishes_costs_one_line_and_no_service(root: Path, start, publish) -> None:
@@ -158,6 +177,17 @@ def test_the_drain_is_bounded(root: Path, start) -> None:
     server = start(root, "--drain-seconds", "0.1")
     leave = server.endless_call()
     assert server.stop() == 0
+    leave.set()
+
+
+def test_an_open_conversation_does_not_hold_up_the_stop(root: Path, start) -> None:
+    server = start(root, "--drain-seconds", "600")
+    leave = threading.Event()
+    talk = server.channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    call = talk(iter(leave.wait, True))
+    server.version()
+    assert server.stop() == 0
+    assert call.code() is grpc.StatusCode.CANCELLED
     leave.set()
 
 

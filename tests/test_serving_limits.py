@@ -100,6 +100,32 @@ def test_a_request_one_too_many_is_refused_before_its_message_comes(root: Path, 
     wait_until(lambda: not server.predict().exception())
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tensorflow.serving.ModelService/GetModelStatus",
+        "tensorflow.serving.PredictionService/Classify",
+        "grpc.health.v1.Health/Check",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_silent_calls_keep_nobody_out_for_long(root: Path, start, method: str) -> None:
+    server = start(root, "--max-in-flight", "1", "--read-seconds", "0.5")
+    leave = threading.Event()
+    calls = [server.channel.stream_stream(f"/{method}")(iter(leave.wait, True)) for _ in range(20)]
+    assert {call.code().name for call in calls} == {"CANCELLED", "RESOURCE_EXHAUSTED"}
+    assert server.healthy()
+    leave.set()
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed_to_the_end(root: Path, start, wait_until) -> None:
+    server = start(root, "--log-level", "debug")
+    call = server.predict(32_000)
+    server.version()
+    call.cancel()
+    wait_until(lambda: [line for line in server.lines if line.endswith("status=CANCELLED")])
+
+
 def test_a_call_whose_message_does_not_come_is_ended(root: Path, start, wait_until) -> None:
     server = start(root, "--max-in-flight", "1", "--read-seconds", "0.3")
     leave = server.endless_call(reached=False)
