@@ -13,7 +13,8 @@ from PIL import Image, ImageChops, ImageFilter
 
 from client.contract import IMAGE_SIZE
 from client.image import Grey, resize
-from client.paper import even_out
+from client.page import cut_out
+from client.paper import even_out, otsu
 from client.regions import Mask, paint
 from client.rules import erase_rules
 from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines
@@ -37,24 +38,29 @@ _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the network is given for a picture, and what a person should know about it."""
+    """What the network is given for a picture, and what a person should know about it.
+
+    `box` holds the rows and columns of the digit where nothing was cut off the grey picture.
+    """
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
+    box: tuple[slice, slice] | None = None
 
 
 def find_digit(grey: Grey) -> Prepared:
     """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
-    ink = to_ink(grey)
+    ink = to_ink(cut_out(grey))
     level = threshold(ink)
     pieces = strokes(ink > level)
     cleared = erase_rules(ink, level, paint(pieces, ink.shape))
     if cleared is not None:
         ink = cleared
         pieces = strokes(ink > level)
-    mask, several = digit_mask(pieces, ink.shape)
+    mask, several = digit_mask(pieces, ink)
     mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
-    return Prepared(normal(ink, mask), (SEVERAL,) if several else ())
+    box = box_of(mask) if ink.shape == grey.shape else None
+    return Prepared(normal(ink, mask), (SEVERAL,) if several else (), box)
 
 
 def to_ink(grey: Grey) -> Grey:
@@ -98,17 +104,6 @@ def enlarge(grey: Grey) -> Grey:
     if scale <= 1:
         return grey
     return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BICUBIC)).clip(0, 1)
-
-
-def otsu(ink: Grey) -> float:
-    """Give the threshold that best separates ink from paper (Otsu 1979)."""
-    counts = np.bincount((255 * ink).astype(np.uint8).ravel(), minlength=256)
-    middles = (np.arange(256) + 0.5) / 256
-    weight, moment = counts.cumsum(), (counts * middles).cumsum()
-    rest = weight[-1] - weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = weight * rest * (moment / weight - (moment[-1] - moment) / rest) ** 2
-    return float(middles[np.nanargmax(between)])
 
 
 def threshold(ink: Grey) -> float:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -15,7 +15,7 @@ from PIL import Image
 
 from client import contract
 from client.digit import Pixels, Prepared, as_mnist, find_digit
-from client.errors import DigitsError, InvalidImage
+from client.errors import DigitsError, InvalidImage, NoDigit
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ WORTH_A_PROCESS = 0.002
 """Seconds a picture from which processes pay: photos cost 10 ms, files of 28×28 cost 0.1 ms and a start 0.3 s."""
 CHUNK = 16
 """Pictures that go to a process together."""
+
+CLOSER = 4
+"""A tiny digit is looked at again in at most so many times as many pixels a side."""
+TINY = 0.2
+"""Length of a tiny digit, of the picture's longer side."""
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Pixels
 """A file, the bytes of one, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
@@ -67,7 +72,10 @@ def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
     if isinstance(picture, np.ndarray):
         return _as_given(picture)
     with named(picture):
-        return _prepare(decoded(picture, guard=guard))
+        whole = decoded(picture, guard=guard)
+        if max(whole.size) < 1.5 * WORKING_SIZE:
+            return _prepare(whole)
+        return _prepare_large(whole, lambda: decoded(picture, CLOSER * WORKING_SIZE, guard))
 
 
 def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
@@ -103,6 +111,30 @@ def _prepare(decoded: Decoded) -> Prepared:
     small = as_mnist(image)
     found = find_digit(to_grey(image)) if small is None else Prepared(small)
     return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
+
+
+def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:
+    """Mends tiny digits in large pictures: looks again at where the digit is, or may be, in more pixels."""
+    try:
+        found = _prepare(whole)
+    except NoDigit:
+        return _prepare(larger())
+    if found.box is None or max(side.stop - side.start for side in found.box) >= TINY * WORKING_SIZE:
+        return found
+    closer = larger()
+    part = _around(found.box, max(closer.image.size) / max(whole.image.size), closer.image)
+    try:
+        return replace(_prepare(closer._replace(image=part)), notes=found.notes)
+    except NoDigit:
+        return found
+
+
+def _around(box: tuple[slice, slice], scale: float, image: Image.Image) -> Image.Image:
+    """Cut a square of three times a digit's length around it, as far as there is picture, out of more pixels."""
+    down, across = ((side.start + side.stop) / 2 * scale for side in box)
+    reach = 1.5 * scale * max(side.stop - side.start for side in box)
+    left, top = max(0, round(across - reach)), max(0, round(down - reach))
+    return image.crop((left, top, min(image.width, round(across + reach)), min(image.height, round(down + reach))))
 
 
 def attempt(picture: Picture, guard: Guard = OWN_FILES) -> Outcome:

@@ -17,27 +17,47 @@ HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
 """A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
+SAME_PEN = 0.6
+"""A part of a digit is at least so dark, of its main one: paler is a thumb, a crease or the edge of a shadow."""
+FLAT = 3.5
+"""An underline is so many times as wide as high, ..."""
+BELOW = 0.04
+"""... and so far below the digit, of its height: the foot of a 1 or 2 hangs together with it."""
+AMID = 0.2
+"""What is drawn around a digit has it in its middle, as near as this part of its own box."""
 APART = 4
 """Pixels from a digit's box at which its soft edges have ended."""
 
 
-def digit_mask(pieces: list[Region], shape: tuple[int, ...]) -> tuple[Mask, bool]:
+def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
     """Mends neighbours and dust: keeps the main one of some strokes, the largest first, and the parts near it.
 
     Tells, too, whether it looks as if there were several digits.
     """
-    height, width = shape
+    shape = height, width = ink.shape
     free = [r for r in pieces if not touches(r, width, height)]
+    free = [r for r in free if not any(is_underline(r, one) for one in free)]
     if free and free[0].length > SMALLEST * max(shape):
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach = 0.5 * main.length
+    reach, palest = 0.5 * main.length, SAME_PEN * tone(main, ink)
     digit = [main]
     for region in sorted(pieces, key=lambda region: gap(region, main)):
-        if region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit):
+        near = region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit)
+        if near and not is_underline(region, main) and tone(region, ink) > palest:
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
     return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def tone(region: Region, ink: Grey) -> float:
+    """Give how dark the pen of a region is."""
+    return float(np.percentile(ink[paint([region], ink.shape)], 75))
+
+
+def is_underline(region: Region, main: Region) -> bool:
+    """Tell whether a region is a flat stroke at some distance below the main one."""
+    return region.top > main.bottom + BELOW * main.height and region.width > FLAT * region.height
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:
@@ -81,10 +101,23 @@ def is_rival(region: Region, main: Region) -> bool:
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:
-    """Tell whether a region is a box drawn around the digit: wide, high, nearly empty, and with something inside."""
-    if region.width < 0.7 * width or region.height < 0.7 * height or region.area > 0.3 * region.width * region.height:
+    """Tell whether a region is a box or a circle drawn around the digit: nearly empty, and with something inside.
+
+    What is smaller than the picture must have it in its middle.
+    """
+    if region.area > 0.3 * region.width * region.height:
         return False
-    return any(other.height > 0.2 * region.height and region.surrounds(other) for other in regions)
+    inner = [other for other in regions if region.surrounds(other)]
+    if region.width < 0.7 * width or region.height < 0.7 * height:
+        return any(other.height > 0.33 * region.height and is_amid(other, region) for other in inner)
+    return any(other.height > 0.2 * region.height for other in inner)
+
+
+def is_amid(region: Region, frame: Region) -> bool:
+    """Tell whether a region is in the middle of another's box."""
+    down = abs(region.top + region.bottom - frame.top - frame.bottom) / 2
+    across = abs(region.left + region.right - frame.left - frame.right) / 2
+    return down < AMID * frame.height and across < AMID * frame.width
 
 
 def is_side(region: Region, shape: tuple[int, ...]) -> bool:

@@ -118,6 +118,52 @@ def beside_another(image):
     return Image.fromarray(sheet)
 
 
+def on_a_desk(image, desk=70, turned=7):
+    """A page that lies askew on a dark desk."""
+    page = photo(image, size=340).convert("LA")
+    page = page.rotate(turned, Image.Resampling.BICUBIC, expand=True)
+    sheet = Image.new("L", (560, 520), desk)
+    sheet.paste(page, (80, 60), page.getchannel("A"))
+    return ImageChops.add(sheet, Image.effect_noise(sheet.size, 8), offset=-128)
+
+
+def bordered(image, width=1):
+    return ImageOps.expand(dark_on_white(image), width, fill=0)
+
+
+def edge_of_a_scan(image):
+    picture = dark_on_white(image)
+    picture.paste(20, (0, 0, 7, 200))
+    picture.paste(20, (0, 195, 200, 200))
+    return picture
+
+
+def tiny(image, part=0.05, side=1000):
+    sheet = np.asarray(photo(image, size=side), float)
+    sheet[30:230, 110:310] = 190
+    digit = large(image, round(part * side / 20 * 28))
+    sheet[400 : 400 + len(digit), 600 : 600 + len(digit)] -= 120 * digit
+    return Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+
+
+def circled(image):
+    picture = photo(image, size=560)
+    ImageDraw.Draw(picture).ellipse((85, 5, 335, 255), outline=60, width=5)
+    return picture
+
+
+def with_a_thumb(image):
+    picture = photo(image)
+    ImageDraw.Draw(picture).ellipse((60, 225, 200, 420), fill=140)
+    return picture
+
+
+def closely_underlined(image):
+    picture = photo(image)
+    ImageDraw.Draw(picture).line((170, 246, 240, 244), fill=60, width=11)
+    return picture
+
+
 def dusty(image):
     picture = photo(image)
     ImageDraw.Draw(picture).ellipse((20, 300, 28, 308), fill=20)
@@ -190,7 +236,15 @@ FORMS = {
     "graph paper": on_graph_paper,
     "graph paper, pale": lambda image: on_graph_paper(image, rule=150),
     "graph paper, bold": lambda image: on_graph_paper(image, rule=110, width=3),
+    "page on a dark desk": on_a_desk,
+    "page on a white desk": lambda image: on_a_desk(image, desk=250),
+    "black line around": bordered,
+    "dark edges of a scan": edge_of_a_scan,
+    "tiny": tiny,
+    "circled": circled,
+    "thumb": with_a_thumb,
     "underlined": underlined,
+    "closely underlined": closely_underlined,
     "cut neighbour": beside_another,
     "dust": dusty,
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),

@@ -1,0 +1,129 @@
+"""A page, a note or a board that does not fill the picture: cut out, before what lies around it passes for ink."""
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from client.image import Grey, resize
+from client.paper import otsu
+from client.regions import Mask, find_regions, paint
+
+COARSE = 96
+"""Pixels of the longer side at which a page is looked for."""
+SMALLEST = 0.06
+"""Area of a page, of the picture's."""
+MOST_BORDER = 0.35
+"""What takes more of the picture's border is not a page but what it lies on."""
+SOLID = 0.6
+"""A page is mostly paper: ink and shadows take less than the rest."""
+FULLEST = 0.87
+"""How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
+LONGEST = 2.3
+"""How many times as long as wide a page is; sheets of paper are 1.4 times."""
+UNLIKE = 0.12
+"""How much what lies beyond a page's edge differs from it: beyond a frame there is paper again."""
+MARGIN = 5
+"""Pixels of MinFilter, at COARSE, by which a page is made smaller, as its edge is blurred and has a shadow."""
+THICKEST = 0.06
+"""Thickness of a strip along an edge, of the picture's side."""
+EVEN, CLEAR, ENDED = 0.15, 0.25, 0.05
+"""How little a strip varies along the edge, how much it differs from what lies within, and how little what ends it."""
+
+
+def cut_out(grey: Grey) -> Grey:
+    """Mends the desk around a page: gives the page alone, going on where it is turned; else the picture as it is."""
+    grey = trim(grey)
+    scale = COARSE / max(grey.shape)
+    if scale >= 1:
+        return grey
+    small = np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BOX))
+    page = find_page(small)
+    return grey if page is None else _alone(grey, small, page)
+
+
+def find_page(small: Grey) -> Mask | None:
+    """Find a light or dark rectangle, with the ink on it, that something else lies around."""
+    level = otsu(small.clip(0, 1))
+    for mask in (small > level, small <= level):
+        region = next(iter(find_regions(mask, 1)), None)
+        if region and region.area >= SMALLEST * mask.size:
+            alone = paint([region], mask.shape)
+            page = _filled(alone)
+            is_solid = region.area >= SOLID * np.count_nonzero(page)
+            if is_solid and not _is_ground(alone) and _is_rectangle(page) and _stands_out(small, page):
+                return page
+    return None
+
+
+def _is_ground(mask: Mask) -> bool:
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(border.mean() > MOST_BORDER)
+
+
+def _filled(mask: Mask) -> Mask:
+    """Fill the holes: all that cannot be reached from beyond the picture."""
+    beyond = np.pad(~mask, 1, constant_values=True)
+    outside = next(region for region in find_regions(beyond, beyond.size) if region.top == region.left == 0)
+    return ~paint([outside], beyond.shape)[1:-1, 1:-1]
+
+
+def _is_rectangle(page: Mask) -> bool:
+    rows = np.flatnonzero(page.any(1))
+    ends = page[rows].argmax(1), page.shape[1] - page[rows, ::-1].argmax(1)
+    corners = np.concatenate([np.stack([x, y], 1) for x in ends for y in (rows, rows + 1)]).astype(np.float32)
+    angles = np.deg2rad(np.arange(0, 90, 3))
+    across = corners @ np.stack([np.cos(angles), np.sin(angles)])
+    down = corners @ np.stack([-np.sin(angles), np.cos(angles)])
+    widths, heights = np.ptp(across, 0), np.ptp(down, 0)
+    best = int(np.argmin(widths * heights))
+    short, long = sorted((float(widths[best]), float(heights[best])))
+    return bool(np.count_nonzero(page) > FULLEST * short * long and long < LONGEST * short)
+
+
+def _stands_out(small: Grey, page: Mask) -> bool:
+    image = Image.fromarray(page).convert("L")
+    near, far = (np.asarray(image.filter(ImageFilter.MaxFilter(size))) > 0 for size in (9, 17))
+    around = far & ~near
+    return not around.any() or abs(float(np.median(small[around]) - np.median(small[page]))) > UNLIKE
+
+
+def _alone(grey: Grey, small: Grey, page: Mask) -> Grey:
+    """Give the box of a page; in its corners, where the page is turned, the page goes on, as bright as it is near."""
+    inner = np.asarray(Image.fromarray(page).convert("L").filter(ImageFilter.MinFilter(MARGIN))) > 0
+    if not inner.any():
+        return grey
+    weight = inner.astype(np.float32)
+    light, near = _blurred(weight * small), _blurred(weight)
+    around = (light + 1e-3 * np.median(small[inner])) / (near + np.float32(1e-3))
+    soft, around = (_enlarged(values, grey.shape) for values in (weight, around))
+    soft = (2 * soft - 1).clip(0, 1)
+    rows, columns = (np.flatnonzero((soft > 0).any(axis)) for axis in (1, 0))
+    whole = (soft * grey + (1 - soft) * around).clip(0, 1)
+    return whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _blurred(values: Grey) -> Grey:
+    image = Image.fromarray(np.round(255 * values).astype(np.uint8)).filter(ImageFilter.GaussianBlur(8))
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _enlarged(values: Grey, shape: tuple[int, ...]) -> Grey:
+    height, width = shape
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def trim(grey: Grey) -> Grey:
+    """Mends the border of a canvas and the dark edges of a scan: even thin strips along the edges are cut off."""
+    for _ in range(4):
+        grey = np.rot90(grey[_strip(grey) :])
+    return grey
+
+
+def _strip(grey: Grey) -> int:
+    """Give the rows of a strip along the upper edge; 0 where there is none."""
+    most = round(THICKEST * len(grey))
+    low, strip, high = np.percentile(grey[0], (1, 50, 99))
+    within = float(np.median(grey[most : 4 * most + 1]))
+    if most < 1 or high - low > EVEN or abs(within - strip) < CLEAR:
+        return 0
+    ended = np.flatnonzero(abs(np.median(grey[: most + 1], axis=1) - within) < ENDED)
+    return int(ended[0]) + 1 if len(ended) else 0
