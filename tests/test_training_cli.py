@@ -201,6 +201,25 @@ def test_a_worker_that_is_killed_costs_the_others_nothing(tmp_path):
     assert "raise KeyError" in log.read_text()
 
 
+def fills_the_disk(report):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    raise OSError(28, "No space left on device", "runs")
+
+
+def test_a_worker_says_what_is_full_also_where_its_log_is(tmp_path):
+    [failed] = workers.run([("D", fills_the_disk, tmp_path / "log.txt")], parallel=1)
+    assert failed.error.startswith("D: runs: No space left on device. Mend that and run the same command")
+
+
+def test_a_worker_whose_log_cannot_be_written_says_so(tmp_path, capfd):
+    log = tmp_path / "gone" / "log.txt"
+    [failed] = workers.run([("D", dies, log)], parallel=1)
+    assert failed.error.startswith(f"D: {log}: No such file or directory. Mend that")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_leaving_early_ends_the_workers(tmp_path):
     started = time.monotonic()
     for message in workers.run([("A", sleeps, tmp_path / "log.txt")], parallel=1):

@@ -3,6 +3,7 @@
 What TensorFlow prints goes to `log.txt` of the run directory; what a worker has to say comes over a pipe.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -89,21 +90,26 @@ def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
 def attempt(name: str, task: Task, log: Path, report: Reporter) -> Done | Failed:
     """Run a task in this process, which is its own, and say what became of it; what is printed goes to its log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
     try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.dup2(descriptor, sys.stderr.fileno())
         return Done(name, task(report))
     except DigitsError as error:
         return Failed(name, str(error), error.exit_code)
     except OSError as error:
-        traceback.print_exc()
+        _write_traceback(log)
         where = error.filename or log.parent
         reason = (
             f"{name}: {where}: {error.strerror or error}. Mend that and run the same command: it goes on from there."
         )
         return Failed(name, reason, 1)
     except Exception as error:
-        traceback.print_exc()
+        _write_traceback(log)
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]  # Keras adds pages of configuration
         return Failed(name, f"{name}: {reason}. The whole story is in {log}", 1)
+
+
+def _write_traceback(log: Path) -> None:
+    with contextlib.suppress(OSError), log.open("a") as file:  # the disk that is full may be the log's
+        traceback.print_exc(file=file)
