@@ -141,6 +141,18 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, d
     assert_same(run_dir, undisturbed)
 
 
+@pytest.mark.parametrize(("place", "value"), [(8, 1), (10, 99)])
+def test_a_checkpoint_that_zipfile_gives_up_on_is_damaged(tmp_path, place, value):
+    """The flag of encryption and the method of compression in the directory at the file's end."""
+    checkpoint.save(tmp_path, checkpoint.Checkpoint({"weights": np.zeros(3)}, [], {}))
+    path = tmp_path / checkpoint.FILE
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + place] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoint.load(tmp_path)
+
+
 def test_without_room_a_training_stops_in_one_line_and_goes_on_when_there_is_room(undisturbed, killed, digits):
     def no_room():
         one_core()

@@ -66,7 +66,7 @@ def load(run_dir: Path) -> Checkpoint | None:
         with np.load(path) as file:  # checks each array's CRC
             arrays = {name: file[name] for name in file.files}
         return Checkpoint(arrays, **json.loads(str(arrays.pop(_ABOUT))))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
 
 
