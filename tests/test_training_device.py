@@ -91,8 +91,9 @@ def test_one_of_the_hosts_exports(config, hosts, chief, monkeypatch):
     assert (cluster.hosts(), cluster.is_chief()) == (hosts, chief)
 
 
-def test_a_damaged_tf_config_is_one_line(digits, tmp_path):
-    finished = digits("train", "A", cwd=tmp_path, env={**os.environ, "TF_CONFIG": "{"})
+@pytest.mark.parametrize("config", ["{", '{"cluster": {"worker": null}}', '{"cluster": {"chief": 1}}'])
+def test_a_damaged_tf_config_is_one_line(digits, tmp_path, config):
+    finished = digits("train", "A", cwd=tmp_path, env={**os.environ, "TF_CONFIG": config})
     assert finished.returncode == 2
     assert finished.stderr.startswith("error: TF_CONFIG in the environment is not what TensorFlow wants")
     assert finished.stderr.count("\n") == 1

@@ -28,7 +28,8 @@ def is_chief() -> bool:
 def _config() -> dict[str, Any]:
     try:
         config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        return {"cluster": dict(config.get("cluster", {})), "task": dict(config.get("task", {}))}
+        roles = {role: list(addresses) for role, addresses in config.get("cluster", {}).items()}
+        return {"cluster": roles, "task": dict(config.get("task", {}))}
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"TF_CONFIG in the environment is not what TensorFlow wants ({error}). Mend or unset it."
