@@ -138,6 +138,20 @@ def test_what_cannot_be_trained_is_one_line_and_an_exit_code(tmp_path, digits, a
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A", "--ensemble", "3"], "an ensemble of 3 needs as many trainings, not 1: give more models, or --seeds"),
+        (["a", "B", "A", "--ensemble", "3"], "an ensemble of 3 needs as many trainings, not 2"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_the_training(tmp_path, digits, arguments, message):
+    finished = digits("train", *arguments, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (2, "", 1)
+    assert finished.stderr.startswith(f"error: {message}")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_an_unknown_letter_is_answered_with_the_valid_ones(digits):
     finished = digits("train", "Q")
     assert finished.returncode == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.console import note
-from client.errors import DigitsError
+from client.errors import DigitsError, UsageError
 
 if TYPE_CHECKING:
     from training.pipeline import Outcome
@@ -95,15 +95,20 @@ def train(
     from training.job import Job
 
     _require_tensorflow()
+    chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
+    trainings = len(chosen) * seeds
+    if ensemble and ensemble > trainings:
+        raise UsageError(
+            f"an ensemble of {ensemble} needs as many trainings, not {trainings}: give more models, or --seeds"
+        )
     if ray_cluster:
         if find_spec("ray") is None:
             raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
         models, runs, data = models.absolute(), runs.absolute(), data and data.absolute()
-        jobs = jobs or len(set(letters or Letter)) * seeds  # the nodes' room decides
+        jobs = jobs or trainings  # the nodes' room decides
     if cluster.hosts() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
-    chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
-    parallel = jobs or min(len(chosen) * seeds, _cores())
+    parallel = jobs or min(trainings, _cores())
     todo = [
         Job(
             letter=letter.value,
