@@ -143,12 +143,23 @@ def test_what_cannot_be_trained_is_one_line_and_an_exit_code(tmp_path, digits, a
     [
         (["A", "--ensemble", "3"], "an ensemble of 3 needs as many trainings, not 1: give more models, or --seeds"),
         (["a", "B", "A", "--ensemble", "3"], "an ensemble of 3 needs as many trainings, not 2"),
+        (
+            ["A", "--seed", "4294967295", "--seeds", "2"],
+            "the last seed is 4294967296: give --seed and --seeds",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_the_training(tmp_path, digits, arguments, message):
     finished = digits("train", *arguments, cwd=tmp_path)
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (2, "", 1)
     assert finished.stderr.startswith(f"error: {message}")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_seed_that_numpy_does_not_take_is_wrong_usage(tmp_path, digits):
+    finished = digits("train", "A", "--seed", 2**32, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "4294967296 is not in the range 0<=x<=4294967295" in " ".join(finished.stderr.replace("│", " ").split())
     assert not [*tmp_path.iterdir()]
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
+LAST_SEED = 2**32 - 1
+"""NumPy takes no higher one."""
+
+
 class Letter(StrEnum):
     """The architectures."""
 
@@ -65,7 +69,9 @@ def train(
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="Ours, or the author's.")] = RecipeName.tuned,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed on one thread gives the same weights.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LAST_SEED, help="The same seed on one thread gives the same weights.")
+    ] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Train each model N times, from --seed on; export the best.")] = 1,
     ensemble: Annotated[int | None, typer.Option(min=2, help="Also export the N best trainings as one model.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on the first N images only, for a quick run.")] = None,
@@ -101,6 +107,8 @@ def train(
         raise UsageError(
             f"an ensemble of {ensemble} needs as many trainings, not {trainings}: give more models, or --seeds"
         )
+    if seed + seeds - 1 > LAST_SEED:
+        raise UsageError(f"the last seed is {seed + seeds - 1}: give --seed and --seeds that end by {LAST_SEED}")
     if ray_cluster:
         if find_spec("ray") is None:
             raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
