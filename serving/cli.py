@@ -185,7 +185,10 @@ def _print_table(releases: "list[Release]") -> None:
         origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
         served = "served" if release.served else ""
         table.add_row(str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served)
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 500  # a pipe has no width: whatever the table needs
+    console.print(table)
 
 
 @app.command()

@@ -36,6 +36,16 @@ def test_versions_is_a_table_the_newest_first(root: Path, digits) -> None:
     ]
 
 
+def test_a_pipe_gets_the_whole_table_a_line_for_each_version(digits, tmp_path: Path) -> None:
+    extra = tmp_path / "digits" / "1" / versions.EXTRA
+    extra.mkdir(parents=True)
+    (extra.parent / versions.ORIGIN_FILE).write_text(json.dumps({"copied_from": "A/3", "reason": "a " * 60 + "b"}))
+    finished = digits("versions", "--models", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert [line.split()[0] for line in finished.stdout.splitlines()] == ["version", "1"]
+    assert f"copy of A/3 ({'a ' * 60}b)" in finished.stdout
+
+
 def test_versions_as_json_has_every_field(root: Path, digits) -> None:
     val_accuracy, accuracy = figures(root, "B")
     finished = digits("versions", "B", "--json")
