@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from client.errors import DigitsError
+
 GRAPH_FILE = "saved_model.pb"
 EXTRA = "assets.extra"  # TensorFlow Serving leaves this folder to us
 BENCHMARK_FILE = f"{EXTRA}/benchmark.json"
@@ -97,12 +99,20 @@ def _fsync(path: Path) -> None:
 
 
 def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
-    """Publish a copy of a version as the next one of a model, with a note of where it is from."""
+    """Publish a copy of a version as the next one of a model, with a note of where it is from.
+
+    Raises DigitsError when it cannot be copied.
+    """
     with staging(model_dir) as directory:
-        shutil.copytree(source, directory, dirs_exist_ok=True)
-        origin = {"copied_from": f"{source.parent.name}/{source.name}", "reason": reason}
-        (directory / EXTRA).mkdir(exist_ok=True)
-        (directory / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
+        try:
+            shutil.copytree(source, directory, dirs_exist_ok=True)
+            origin = {"copied_from": f"{source.parent.name}/{source.name}", "reason": reason}
+            (directory / EXTRA).mkdir(exist_ok=True)
+            (directory / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
+        except OSError as error:
+            why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # of the first file
+            why = str(why).partition(":")[0]  # without the paths
+            raise DigitsError(f"{model_dir}: cannot copy {source} there ({why}). Nothing was published.") from None
         return publish(directory)
 
 

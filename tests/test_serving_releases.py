@@ -1,6 +1,7 @@
 """`digits versions`, `promote` and `rollback`, as an operator types them."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_a_pipe_gets_the_whole_table_a_line_for_each_version(digits, tmp_path: P
     assert finished.returncode == 0, finished.stderr
     assert [line.split()[0] for line in finished.stdout.splitlines()] == ["version", "1"]
     assert f"copy of A/3 ({'a ' * 60}b)" in finished.stdout
+
+
+def test_a_copy_that_finds_no_room_is_one_line_and_publishes_nothing(digits, tmp_path: Path) -> None:
+    version = tmp_path / "A" / "1"
+    version.mkdir(parents=True)
+    for name in (versions.GRAPH_FILE, "fingerprint.pb"):
+        (version / name).write_bytes(bytes(1000))
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+
+    finished = digits("promote", "A", "--models", tmp_path, preexec_fn=no_room)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == (
+        f"error: {tmp_path}/digits: cannot copy {version} there ([Errno 27] File too large). Nothing was published.\n"
+    )
+    assert [*(tmp_path / "digits").iterdir()] == []
 
 
 def test_versions_as_json_has_every_field(root: Path, digits) -> None:
