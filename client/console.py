@@ -50,7 +50,10 @@ def run(app: "typer.Typer") -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush()
     except DigitsError as error:
         fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -60,6 +63,17 @@ def run(app: "typer.Typer") -> None:
         fail(
             f"{error.filename or 'system'}: {error.strerror or error}. Check the path, its permissions and free space."
         )
+
+
+def _flush() -> None:
+    """Write what stdout still holds while a failure of it can be told."""
+    try:
+        if sys.stdout is not None:  # closed by the shell: >&-
+            sys.stdout.flush()
+    except OSError as error:
+        error.filename = "stdout"
+        _silence(sys.stdout)  # or Python tries again at its end to write what is left
+        raise
 
 
 def _silence(stream: TextIO) -> None:

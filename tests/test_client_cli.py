@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,3 +268,11 @@ def test_ctrl_c_ends_with_130_and_no_traceback(command, tmp_path):
         classify.send_signal(signal.SIGINT)
         assert "Traceback" not in classify.stderr.read()
     assert classify.returncode == 130
+
+
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(command):
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run([command, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: stdout: No space left on device. ")
+    assert finished.stderr.count("\n") == 1
