@@ -1,13 +1,16 @@
 """The `digits` command: mounts the commands of training, serving and client."""
 
-from typing import Annotated
+try:
+    from typing import Annotated
 
-import typer
+    import typer
 
-import client.cli
-import serving.cli
-import training.cli
-from client.console import HELP_OPTIONS, run
+    import client.cli
+    import serving.cli
+    import training.cli
+    from client.console import HELP_OPTIONS, run
+except KeyboardInterrupt:  # the first tenths of a second, before Typer is there to take it
+    raise SystemExit(130) from None
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -59,6 +59,8 @@ def run(app: "typer.Typer") -> None:
     except BrokenPipeError:
         _silence(sys.stdout)  # its reader has left
         sys.exit(1)
+    except KeyboardInterrupt:  # before Typer takes it
+        sys.exit(130)
     except OSError as error:
         fail(
             f"{error.filename or 'system'}: {error.strerror or error}. Check the path, its permissions and free space."

@@ -276,3 +276,20 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(command):
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: stdout: No space left on device. ")
     assert finished.stderr.count("\n") == 1
+
+
+INTERRUPTED = """
+import builtins
+real = builtins.__import__
+def interrupt(name, *arguments):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return real(name, *arguments)
+builtins.__import__ = interrupt
+import digits
+"""
+
+
+def test_ctrl_c_while_a_command_starts_ends_with_130_and_no_traceback():
+    finished = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (130, "", "")
