@@ -5,13 +5,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from training.figures import INK, OURS, PUBLISHED, SERVED, Picture, blank, error_rate, plain, scale_errors, ticks
 from training.results import Result
 
 Name = tuple[float, float, str, str]
 """Where a point is, its name, and the colour of it."""
-_PLACES = [(x, y, side) for y in (5, -12, 16, -23, 27, -34) for x, side in ((7, "left"), (-7, "right"))]
+Box = NDArray[np.float64]
+"""A lower left and an upper right corner, in points."""
+Place = tuple[float, float, str]
+"""How far right of a point its name is, how far up, and which of its sides is there."""
+_BESIDE: list[Place] = [(x, y, side) for y in (5, -12, 16, -23, 27, -34) for x, side in ((7, "left"), (-7, "right"))]
+_WIDE, _HIGH, _MARK = 7, 8, 3  # points: a letter of a name, and half of a mark
 
 
 def against_parameters(rows: list[Result]) -> Picture:
@@ -54,14 +60,61 @@ def _points(axes: Axes, points: list[tuple[float, Result]]) -> list[Name]:
 
 
 def _label(axes: Axes, names: Iterable[Name]) -> None:
-    """Write a name beside each point, where no other name is yet."""
-    taken: list[Any] = []
-    for x, y, name, color in names:
-        at = axes.transData.transform((x, y)) * 72 / axes.figure.dpi  # in points, as places are
-        free = [place for place in _PLACES if all(np.abs(at + place[:2] - other).max() > 10 for other in taken)]
-        right, up, side = (free or _PLACES)[0]
-        taken.append(at + (right, up))
+    """Write a name beside each point, where the fewest marks, bars and other names are.
+
+    From left to right, so that of two neighbours the left one has its name to the left.
+    """
+    drawn = _drawn(axes)
+    taken = [*drawn]
+    for x, y, name, color in sorted(names):
+        at = _in_points(axes, (x, y))
+        right, up, side = place = min(_places(at, drawn), key=lambda place: _crowd(at, place, name, taken))
+        taken.append(_box(at, place, name))
         axes.annotate(name, (x, y), (right, up), textcoords="offset points", ha=side, color=color)
+
+
+def _drawn(axes: Axes) -> list[Box]:
+    """Give where marks and bars are."""
+    figure: Any = axes.figure
+    figure.draw_without_rendering()  # or the layout would move them afterwards
+    bars: Any = axes.collections
+    lines = [*(line.get_xydata() for line in axes.lines), *(ends for bar in bars for ends in bar.get_segments())]
+    places = [_in_points(axes, line) for line in lines]
+    return [np.array([place.min(0), place.max(0)]) for place in places]
+
+
+def _places(at: Any, drawn: list[Box]) -> list[Place]:
+    """Give where a name may be, the best first: beside its point, at the ends of its bar, and farther up or down."""
+    own = np.array([box for box in drawn if _overlap(_around((at, at)), box)])
+    low, high = own[:, 0, 1].min() - at[1], own[:, 1, 1].max() - at[1]
+    return [*_BESIDE[:4], (0, high + 5, "center"), (0, low - 5 - _HIGH, "center"), *_BESIDE[4:]]
+
+
+def _in_points(axes: Axes, place: Any) -> NDArray[np.float64]:
+    return axes.transData.transform(place) * 72 / axes.figure.dpi
+
+
+def _box(at: Any, place: Place, name: str) -> Box:
+    right, up, side = place
+    width = _WIDE * len(name)
+    left = right - width * {"left": 0, "center": 0.5, "right": 1}[side]
+    return np.array([at + (left, up), at + (left + width, up + _HIGH)])
+
+
+def _crowd(at: Any, place: Place, name: str, taken: list[Box]) -> int:
+    """Count what a name would cover, double, and what would be between it and its point."""
+    box = _box(at, place, name)
+    way = np.array([np.minimum(box[0], at), np.maximum(box[1], at)])
+    way[:, 0] += 1, -1  # what is less than a point to the side is on neither
+    return sum(2 * _overlap(_around(box), other) + _overlap(way, other) for other in taken)
+
+
+def _around(box: Any) -> Box:
+    return np.array([box[0] - _MARK, box[1] + _MARK])
+
+
+def _overlap(box: Box, other: Box) -> bool:
+    return bool((box[0] < other[1]).all() and (other[0] < box[1]).all())
 
 
 def _legend(axes: Axes, rows: list[Result], published: bool) -> None:
