@@ -19,6 +19,8 @@ from rich.console import Console
 
 from serving.versions import BENCHMARK_FILE, list_versions
 from training import pipeline, results, workers
+from training.job import Progress
+from training.progress import Display
 
 ROOT = Path(__file__).parent.parent
 
@@ -199,6 +201,16 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
     assert not (tmp_path / "models" / "A").exists()
     assert "Traceback" not in "".join(lines)
     assert not list((tmp_path / "runs").glob("*/concluded")), "the same command goes on with both"
+
+
+def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    display = Display()
+    for number in [*range(35), 3]:
+        display.show(Progress(f"seed {number}", 1, 2))
+    shown = [task.fields["name"] for task in display.bars.tasks if task.visible]
+    assert shown == ["seed 3", *(f"seed {number}" for number in range(13, 35))]
 
 
 def dies(report):

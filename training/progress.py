@@ -45,6 +45,7 @@ class Display:
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task("", total=progress.epochs, name=name, line="starting")
             self.say(f"{name}  training on {progress.device}")
+        self._show_bar(name)
         if progress.remark:
             self.say(f"{name}  {progress.remark}")
         if progress.epoch and name not in self.started:
@@ -56,6 +57,12 @@ class Display:
         self.bars.update(self.tasks[name], completed=progress.epoch, line=line)
         if not self.terminal:
             self.say(f"{name}  {line}")
+
+    def _show_bar(self, name: str) -> None:
+        """Show the bar, and hide what a low terminal has no line for: the longest silent, which are done or failed."""
+        self.tasks[name] = self.tasks.pop(name)  # the last one heard from is the last in there
+        for line, task in enumerate(reversed(self.tasks.values()), 1):
+            self.bars.update(task, visible=line < self.bars.console.height)
 
     def _line(self, progress: Progress) -> str:
         started, first = self.started[progress.name]
