@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from serving.versions import BENCHMARK_FILE, list_versions
+from serving.versions import BENCHMARK_FILE, MODEL_CARD_FILE, list_versions
 from training import pipeline, results, workers
 from training.job import Progress
 from training.progress import Display
@@ -358,6 +358,15 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
 
     [mean] = answers("ensemble_*")
     np.testing.assert_allclose(mean, np.mean(answers("A_*"), axis=0), atol=1e-6)
+
+
+def test_the_cards_name_the_options_of_the_training(several):
+    models = several[0] / "models"
+    seed = results.own_result(models / "A" / "1").seed
+    asked = {"A": f"--epochs 2 --seed {seed} --limit 3000", "ensemble": "--epochs 2 --seed 1 --limit 3000 --seeds 2"}
+    for name, options in asked.items():
+        card = (models / name / "1" / MODEL_CARD_FILE).read_text()
+        assert f"`digits train A --recipe tuned {options}{' --ensemble 2' * (name == 'ensemble')}`" in card
 
 
 def test_the_ensemble_is_served_when_it_has_earned_it(several):

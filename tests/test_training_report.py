@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from serving.versions import EVALUATION_FILE, EXTRA, MODEL_CARD_FILE
-from training import confusion, results, tradeoff
+from training import card, confusion, results, tradeoff
 
 ROOT = Path(__file__).parent.parent
 
@@ -214,6 +214,27 @@ def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
     with Image.open(version / EXTRA / "mistakes.png") as image:
         image.load()
     assert len(card.splitlines()) < 60
+
+
+@pytest.mark.parametrize(
+    ("description", "settings", "command"),
+    [
+        ("Similar to LeNet", {"letter": "A", "seed": 3, "limit": None, "precision": "float32"}, "A OWN --seed 3"),
+        (
+            "",
+            {"epochs": 2, "limit": 9, "precision": "float16"},
+            "A OWN --epochs 2 --limit 9 --precision float16 --seed 3",
+        ),
+        ("The mean of G (seed 4), D (seed 2)", {"seed": None}, "D G OWN --seed 2 --seeds 3 --ensemble 2"),
+        ("The mean of G (seed 3), D (seed 3)", None, "D G OWN --seed 3 --ensemble 2"),
+    ],
+)
+def test_the_model_card_names_the_command_that_makes_the_model_again(description, settings, command):
+    fields = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"run": "r", "recipe": "tuned", "seed": 3}
+    row = fields | {"model": "A", "description": description, "seed_accuracies": []}
+    content = {"run": "r", "results": [row], "versions": {}, "settings": settings}
+    rendered = card.render(content, {"confusion": [[1] * 10] * 10})
+    assert rendered.endswith(f"Reproduce with `digits train {command.replace('OWN', '--recipe tuned')}`.\n")
 
 
 def test_a_confusion_that_never_happened_is_not_named():

@@ -1,5 +1,6 @@
 """The model card of a version, one page rendered from its benchmark.json and evaluation.json, and its mistakes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ hands of other schools were not tested. Probabilities are not calibrated: see ho
 
 {table}
 
-Reproduce with `digits train {own.model} --recipe {own.recipe} --seed {own.seed}`.
+Reproduce with `{command}`.
 """
+_MEMBER = re.compile(r"(\w) \(seed (\d+)\)")  # as training/ensemble.py describes them
+_DEFAULTS = {"epochs": None, "limit": None, "precision": "float32", "seeds": 1, "ensemble": 1}
 _DETAILS = """
 ## Each digit of the test half
 
@@ -73,7 +76,20 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
     details = _details(evaluation["confusion"])
     table = to_markdown(rows)
-    return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table)
+    command = _command(own, content.get("settings") or {})
+    return _TEMPLATE.format(
+        own=own, published=published, packages=packages, details=details, table=table, command=command
+    )
+
+
+def _command(own: Result, settings: dict[str, Any]) -> str:
+    """Give the command that makes this model again; an ensemble's trains its members and what lies between them."""
+    members = _MEMBER.findall(own.description) or [(own.model, own.seed)]
+    seeds = [int(seed) for _, seed in members]
+    asked = {"recipe": own.recipe, **settings, "seed": min(seeds), "seeds": max(seeds) - min(seeds) + 1}
+    asked |= {"letter": None, "ensemble": len(members)}
+    words = [f"--{name} {value}" for name, value in asked.items() if value != _DEFAULTS.get(name)]
+    return " ".join(["digits train", *sorted({letter for letter, _ in members}), *words])
 
 
 def _details(matrix: confusion.Matrix) -> str:

@@ -27,7 +27,8 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     model = build([keras.saving.load_model(f, custom_objects=layers.CUSTOM_OBJECTS, compile=False) for f in files])
     evaluation = evaluate.evaluate(model, data.load(data_path))
     model.save(run_dir / "model.keras")
-    config = {"settings": None, "members": [row.run for row in rows]}
+    settings = json.loads((run_dirs[0] / checkpoint.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
+    config = {"settings": settings, "members": [row.run for row in rows]}
     (run_dir / checkpoint.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
