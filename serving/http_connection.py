@@ -1,10 +1,16 @@
-"""Uvicorn's HTTP/1.1 connection with two limits that it lacks: how many there are, and how long they may be idle."""
+"""Uvicorn's HTTP/1.1 with what it lacks: limits of how many connections there are and how long idle, and a drain."""
 
 import asyncio
+from select import select
+from socket import socket
 from typing import Any
 
+from uvicorn import Server
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+LINGER_SECONDS = 1.0
+"""How long a connection without a request stays open when the server stops: its caller may just be sending one."""
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -28,6 +34,16 @@ class Connection(H11Protocol):
         self._timer.cancel()
         super().connection_lost(exc)
 
+    def announce_end(self) -> None:
+        """Say in the answer under way, too, that it is the last one here."""
+        if self.cycle:
+            self.cycle.default_headers = self.server_state.default_headers
+
+    def shutdown(self) -> None:
+        """Close the connection after its request, if one has begun, else at once."""
+        if not self.conn.trailing_data[0]:  # of a header; the rest is on its way
+            super().shutdown()
+
     def _close_if_idle(self, earlier: Any) -> None:
         """Close the connection if no request is under way, and none has come since the earlier one."""
         request: Any = self.cycle
@@ -35,3 +51,27 @@ class Connection(H11Protocol):
             self.transport.close()
         else:
             self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle, request)
+
+
+class DrainingServer(Server):
+    """Answers what was sent before callers could know that it stops, which Uvicorn's own resets: under load, a request
+    of every busy connection."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Close the port, then each connection after one more answer, or when it has been idle for LINGER_SECONDS."""
+        now, drain_seconds = asyncio.get_running_loop().time, self.config.timeout_graceful_shutdown or 0
+        end, linger_end = now() + drain_seconds, now() + min(LINGER_SECONDS, drain_seconds)
+        while select(sockets or [], [], [], 0)[0] and now() < linger_end:  # closing resets whom it has not let in yet
+            await asyncio.sleep(0.001)
+        self._announce_end()
+        while self.server_state.connections and now() < linger_end:
+            await asyncio.sleep(0.01)
+        self.config.timeout_graceful_shutdown = max(0, end - now())  # type: ignore[assignment]
+        await super().shutdown(sockets)
+
+    def _announce_end(self) -> None:
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
+        for connection in self.server_state.connections:
+            connection.announce_end()  # type: ignore[union-attr]

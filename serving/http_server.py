@@ -47,9 +47,9 @@ class HttpServer:
 
     def start(self) -> None:
         """Listen, and answer."""
-        from uvicorn import Config, Server
+        from uvicorn import Config
 
-        from serving.http_connection import Connection
+        from serving.http_connection import Connection, DrainingServer
 
         context = self._context
         config = Config(
@@ -67,13 +67,13 @@ class HttpServer:
             timeout_keep_alive=self._idle_seconds,
             ssl_context_factory=(lambda config, default: context) if context else None,
         )
-        self._server = Server(config)
+        self._server = DrainingServer(config)
         self._socket.listen()
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 
     def stop(self, drain_seconds: float) -> None:
-        """Finish the requests in flight, for so long at most, and close."""
+        """Answer what has been sent, for so long at most, and close."""
         if self._server:
             self._server.config.timeout_graceful_shutdown = drain_seconds  # type: ignore[assignment]
             self._server.should_exit = True

@@ -7,8 +7,10 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -116,6 +118,46 @@ def test_the_drain_of_rest_is_bounded_and_idle_connections_do_not_count(launch) 
     assert server.lines[-1] == "stopping: finishing the calls in flight"
 
 
+def test_the_drain_answers_who_begins_in_its_first_second(launch) -> None:
+    server = launch()
+    address = server.endpoints["REST"]
+    host, port = address.split(":")
+    with (
+        closing(http.client.HTTPConnection(address, timeout=TIMEOUT)) as idle,
+        socket.create_connection((host, int(port)), TIMEOUT) as slow,
+    ):
+        idle.request("GET", "/v1/models")
+        response = idle.getresponse()
+        assert (response.read() != b"", response.getheader("Connection")) == (True, None)
+        server.process.terminate()
+        server.wait_for("stopping")
+        time.sleep(0.3)
+        slow.sendall(b"GET /v1/models HT")
+        idle.request("GET", "/v1/models")
+        response = idle.getresponse()
+        assert (response.status, response.getheader("Connection")) == (200, "close")
+        time.sleep(1)  # until other idle connections are closed
+        assert ask(slow, b"TP/1.1\r\nHost: x\r\n\r\n") == b"HTTP/1.1 200 OK"
+    assert server.process.wait(TIMEOUT) == 0
+
+
+def test_busy_callers_lose_no_request_when_it_stops() -> None:
+    def ask_on(address: tuple[str, int]) -> int:
+        with closing(http.client.HTTPConnection(*address, timeout=TIMEOUT)) as connection:
+            while True:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                response.read()
+                if response.getheader("Connection") == "close":
+                    return response.status
+
+    with ThreadPoolExecutor(6) as pool:
+        with http_server() as address:
+            last = [pool.submit(ask_on, address) for _ in range(6)]
+            time.sleep(0.3)
+        assert [answered.result() for answered in last] == [204] * 6
+
+
 @contextmanager
 def http_server(**limits: int) -> Iterator[tuple[str, int]]:
     """Run our HTTP server in this process, on an application that has nothing to say; gives its address."""
@@ -127,7 +169,7 @@ def http_server(**limits: int) -> Iterator[tuple[str, int]]:
     server = HttpServer(app, "127.0.0.1", 0, **limits)
     server.start()
     yield "127.0.0.1", server.port
-    server.stop(0)
+    server.stop(TIMEOUT)
 
 
 def ask(connection: socket.socket, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> bytes:
