@@ -46,7 +46,7 @@ class HttpServer:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Listen, and answer."""
+        """Listen, and answer. Raises OSError when another server, bound as early, listens there already."""
         from uvicorn import Config
 
         from serving.http_connection import Connection, DrainingServer
@@ -67,8 +67,8 @@ class HttpServer:
             timeout_keep_alive=self._idle_seconds,
             ssl_context_factory=(lambda config, default: context) if context else None,
         )
-        self._server = DrainingServer(config)
         self._socket.listen()
+        self._server = DrainingServer(config)  # from here on there is something to stop
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 

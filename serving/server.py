@@ -74,7 +74,7 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
         _poll(catalog, status, FIRST_LOAD_SECONDS)
         server.start()
         if rest:
-            rest.start()
+            _start(rest, settings)
         ready(announcement(settings, catalog.served(), port, rest.port if rest else None))
         while not stopped(stop, settings.poll_seconds):
             _poll(catalog, status)
@@ -170,6 +170,13 @@ def _rest(
         yield rest
     finally:
         rest.stop(0)
+
+
+def _start(rest: HttpServer, settings: Settings) -> None:
+    try:
+        rest.start()
+    except OSError:
+        raise cannot_listen(settings.address(rest.port), "--rest-port") from None
 
 
 def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:

@@ -88,6 +88,21 @@ def test_rest_takes_the_port_it_is_given_and_says_so_when_it_cannot(launch, digi
     assert launch("--rest-port", str(port)).endpoints["REST"] == f"127.0.0.1:{port}"
 
 
+def test_of_two_servers_that_load_at_a_time_the_first_has_the_rest_port(command, model_root, wait_until) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    arguments = [command, "serve", "--models", model_root, "--port", "0", "--rest-port", port]
+    both = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    wait_until(lambda: any(server.poll() is not None for server in both))
+    second, first = sorted(both, key=lambda server: server.poll() is None)
+    first.terminate()
+    *before, line = second.communicate()[1].splitlines()
+    assert (second.returncode, first.wait(TIMEOUT)) == (1, 0)
+    assert line.startswith(f"error: cannot listen on 127.0.0.1:{port}: the port is in use")
+    assert all(": serving with " in line for line in before)
+    first.communicate()
+
+
 def test_a_body_that_does_not_come_in_time_is_answered_and_others_are_not_held_up(launch) -> None:
     address = launch("--rest-timeout-seconds", "1").endpoints["REST"]
     with closing(begin(address, BODY, sent=1)) as slow, closing(begin(address, BODY, sent=len(BODY))) as quick:
