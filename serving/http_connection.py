@@ -1,11 +1,13 @@
 """Uvicorn's HTTP/1.1 with what it lacks: limits of how many connections there are and how long idle, and a drain."""
 
 import asyncio
+import math
+from collections.abc import Callable
 from select import select
 from socket import socket
 from typing import Any
 
-from uvicorn import Server
+from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -55,7 +57,22 @@ class Connection(H11Protocol):
 
 class DrainingServer(Server):
     """Answers what was sent before callers could know that it stops, which Uvicorn's own resets: under load, a request
-    of every busy connection."""
+    of every busy connection. What goes wrong beside the requests is a line in the log, at most one a second: without
+    file descriptors to accept connections with, it would be thousands."""
+
+    def __init__(self, config: Config, log: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._log, self._silent_until = log, -math.inf
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Begin."""
+        asyncio.get_running_loop().set_exception_handler(self._tell)
+        await super().startup(sockets)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + 1
+            self._log(f"error: REST: {context['message']}: {context.get('exception')!r}")
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Close the port, then each connection after one more answer, or when it has been idle for LINGER_SECONDS."""

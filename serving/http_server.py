@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ class HttpServer:
         app: Any,
         host: str,
         port: int,
+        log: Callable[[str], None],
         context: ssl.SSLContext | None = None,
         *,
         shared: bool = False,
         max_connections: int = MAX_CONNECTIONS,
         idle_seconds: int = IDLE_SECONDS,
     ) -> None:
-        self._app, self._context = app, context
+        self._app, self._log, self._context = app, log, context
         self._max_connections, self._idle_seconds = max_connections, idle_seconds
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # With the protocol named, asyncio turns Nagle's delay off; without, each answer takes 40 ms.
@@ -68,7 +70,7 @@ class HttpServer:
             ssl_context_factory=(lambda config, default: context) if context else None,
         )
         self._socket.listen()
-        self._server = DrainingServer(config)  # from here on there is something to stop
+        self._server = DrainingServer(config, self._log)  # from here on there is something to stop
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 

@@ -32,6 +32,9 @@ from serving.tls import Certificates
 FIRST_LOAD_SECONDS = 30.0
 """How long the start waits for models; the ports then open all the same, and the slow ones follow."""
 
+MOST_FILES = 65_536
+"""As many as one process asks for; some systems allow a billion, which few need and some libraries go through."""
+
 
 Stop = queue.SimpleQueue[int]
 """Where the number of the signal arrives that ends a server."""
@@ -61,6 +64,7 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
     """Serve, call `ready` with what is to be announced, and finish the calls in flight when told to stop."""
     own_stderr()
     _run_to_the_end()
+    _allow_open_files()
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
     catalog, status, reader = open_catalog(settings), Health(), Reader(settings.limits.read_seconds)
     monitor = Monitor(catalog, settings.log, settings.process)
@@ -96,6 +100,16 @@ def _run_to_the_end() -> None:
         with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
             for task in Path("/proc/self/task").iterdir():  # NumPy has begun some already
                 os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+
+
+def _allow_open_files() -> None:
+    """Take all the file descriptors that the system allows: many give 1,024 at first, and each connection costs one."""
+    if sys.platform == "linux":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # a sandbox may forbid it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
 
 
 def on_signal(act: Any) -> None:
@@ -163,7 +177,9 @@ def _rest(
     api = RestApi(dataplane, monitor, settings.limits, settings.rest_timeout_seconds)
     context = certificates.for_http() if certificates else None
     try:
-        rest = HttpServer(api, settings.host, settings.rest_port, context, shared=settings.process is not None)
+        rest = HttpServer(
+            api, settings.host, settings.rest_port, settings.log, context, shared=settings.process is not None
+        )
     except OSError:
         raise cannot_listen(settings.address(settings.rest_port), "--rest-port") from None
     try:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -181,7 +182,7 @@ def http_server(**limits: int) -> Iterator[tuple[str, int]]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    server = HttpServer(app, "127.0.0.1", 0, **limits)
+    server = HttpServer(app, "127.0.0.1", 0, print, **limits)
     server.start()
     yield "127.0.0.1", server.port
     server.stop(TIMEOUT)
@@ -217,6 +218,29 @@ def test_a_connection_without_a_whole_request_is_closed(sent: bytes, requests: i
             assert ask(connection) == b"HTTP/1.1 204 No Content"
         connection.sendall(sent)
         assert connection.recv(1000) == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit and where it is read are Linux'")
+def test_it_takes_all_the_files_that_the_system_allows(launch) -> None:
+    server = launch()
+    soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == min(hard, 65_536)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets another process' limit be set")
+def test_without_file_descriptors_the_log_has_a_line_a_second(launch) -> None:
+    server = launch("--log-format", "json")
+    host, port = server.endpoints["REST"].split(":")
+    used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used, used))
+    before = len(server.lines)
+    with socket.create_connection((host, int(port)), TIMEOUT):
+        time.sleep(2.5)
+    told = [json.loads(line)["message"] for line in server.lines[before:]]
+    of_rest = [message for message in told if message.startswith("REST: ")]
+    assert 1 <= len(of_rest) <= 3
+    assert "Too many open files" in of_rest[0]
+    assert len(told) <= 1 + len(of_rest)  # and one of the model root, which cannot be read either
 
 
 def metrics(address: str) -> dict[str, float]:
