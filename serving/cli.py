@@ -1,10 +1,11 @@
 """Commands of `digits` that belong to serving: serve, versions, promote, rollback."""
 
 import json
+import math
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from serving.settings import Settings, TlsFiles
 
 app = typer.Typer(rich_markup_mode=None)
+
+DAY = 86_400
+"""Seconds; the longest that an option lets anything wait. Above 9.2e9, threads raise OverflowError."""
+
+
+def _seconds(least: float, purpose: str, **options: Any) -> Any:
+    """Make the option for a time that somebody waits."""
+    return typer.Option(min=least, max=DAY, callback=_known, help=purpose, **options)
+
+
+def _known(seconds: float | None) -> float | None:
+    if seconds is not None and math.isnan(seconds):  # lies in every range, as nothing is more or less
+        raise typer.BadParameter("nan is not a number of seconds.")
+    return seconds
+
 
 Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 
@@ -43,9 +59,9 @@ def serve(
         ),
     ] = None,
     rest: Annotated[bool, typer.Option(help="Whether to answer REST at all.")] = True,
-    rest_timeout_seconds: Annotated[float, typer.Option(min=0.001, help="Longest wait for a REST answer.")] = 30.0,
-    poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often to look for new versions.")] = 1.0,
-    drain_seconds: Annotated[float, typer.Option(min=0, help="Longest wait for calls in flight when stopping.")] = 10.0,
+    rest_timeout_seconds: Annotated[float, _seconds(0.001, "Longest wait for a REST answer.")] = 30.0,
+    poll_seconds: Annotated[float, _seconds(0.05, "How often to look for new versions.")] = 1.0,
+    drain_seconds: Annotated[float, _seconds(0, "Longest wait for calls in flight when stopping.")] = 10.0,
     backend: Annotated[
         Literal["embedded", "tensorflow-serving"],
         typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
@@ -61,15 +77,15 @@ def serve(
     ] = 96,
     max_wait_seconds: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            help="Longest expected wait for others' images.",
+        _seconds(
+            0,
+            "Longest expected wait for others' images.",
             show_default="0.05, or three times what a request takes itself",
         ),
     ] = None,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
     max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
-    read_seconds: Annotated[float, typer.Option(min=0.1, help="Longest wait for a request to come in.")] = 30.0,
+    read_seconds: Annotated[float, _seconds(0.1, "Longest wait for a request to come in.")] = 30.0,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,

@@ -38,6 +38,22 @@ def test_more_images_than_allowed_are_refused(root: Path, start) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "seconds"),
+    [
+        ("--poll-seconds", "inf"),
+        ("--drain-seconds", "1e10"),
+        ("--read-seconds", "nan"),
+        ("--max-wait-seconds", "nan"),
+        ("--rest-timeout-seconds", "inf"),
+    ],
+)
+def test_what_nobody_can_wait_for_is_wrong_usage(digits, option: str, seconds: str) -> None:
+    finished = digits("serve", "--models", __file__, option, seconds)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '{option}': {float(seconds)} is not ")
+
+
 def test_a_larger_message_than_allowed_is_refused(root: Path, start) -> None:
     server = start(root, "--max-message-mib", "1")
     assert len(server.predict(1300).result().outputs["digit"].int64_val) == 1300
