@@ -80,7 +80,7 @@ def serve(
         _seconds(
             0,
             "Longest expected wait for others' images.",
-            show_default="0.05, or three times what a request takes itself",
+            show_default="so long that the answer takes 0.05, or twice what it takes alone",
         ),
     ] = None,
     max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
