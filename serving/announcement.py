@@ -36,11 +36,12 @@ def _reachable(settings: Settings) -> Settings:
 def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
     if MODEL in served:
         return _how_to_try(settings, port)
-    if not settings.config:
+    if not settings.config and settings.model_name in (None, MODEL):
         return _what_to_do(settings.models, sorted(served))
     if served:
         return ""
-    return f"no model of {settings.config} is available yet: it is looked for every {settings.poll_seconds:g} s"
+    wanted = f"of {settings.config}" if settings.config else f"'{settings.model_name}' in {settings.models}"
+    return f"no model {wanted} is available yet: it is looked for every {settings.poll_seconds:g} s"
 
 
 def _how_to_try(settings: Settings, port: int) -> str:

@@ -106,6 +106,17 @@ def test_without_a_model_it_waits_for_the_first_training(root: Path, start, wait
     wait_until(server.healthy)  # once the look at all models is over, a moment after the line
 
 
+def test_a_chosen_model_that_is_not_there_is_named(root: Path, start) -> None:
+    line = start(root, "--model-name", "digts").wait_for("no model")
+    assert line == f"no model 'digts' in {root} is available yet: it is looked for every 0.1 s"
+
+
+def test_a_chosen_model_that_is_served_leaves_nothing_to_do(root: Path, start) -> None:
+    server = start(root, "--model-name", "A")
+    server.wait_for("draw a digit")
+    assert (server.stop(), server.lines[-1][:9], len(server.lines)) == (0, "stopping:", 5)
+
+
 def test_a_model_folder_that_is_given_as_the_root_is_pointed_out(root: Path, start) -> None:
     line = start(root / "digits").wait_for("no model")
     assert line == f"no model in {root}/digits, which holds versions itself. Give the folder above it: --models {root}"
