@@ -36,9 +36,10 @@ def docker_line(
     if config:
         mounts[config.absolute()] = Path("/models.config")
     command = ["docker", "run", "--rm"]
+    address = f"[{host}]" if ":" in host else host
     for inside, outside in ((GRPC_PORT, port), (REST_PORT, rest_port)):
         if outside is not None:
-            command += ["-p", f"{host}:{outside}:{inside}"]
+            command += ["-p", f"{address}:{outside}:{inside}"]
     for source, target in mounts.items():
         command += ["-v", f"{source}:{target}:ro"]
     chosen = _which_models(Path("/models"), Path("/models.config") if config else None, name)

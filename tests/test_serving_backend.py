@@ -124,6 +124,10 @@ def test_rest_and_tls_are_not_silently_another_than_asked_for(digits, tmp_path: 
     )
 
 
+def test_the_docker_line_writes_ipv6_as_docker_reads_it(tmp_path: Path) -> None:
+    assert "-p [::1]:8500:8500 -v" in " ".join(backend.docker_line(tmp_path, "::1", 8500, None, None, None))
+
+
 def test_with_a_configuration_the_docker_line_keeps_its_paths(tmp_path: Path) -> None:
     line = backend.docker_line(tmp_path, "127.0.0.1", 8500, 8501, tmp_path / "my.config", None)
     assert [line[at + 1] for at, word in enumerate(line) if word == "-v"] == [
