@@ -425,6 +425,14 @@ def test_gzip_bodies_are_inflated_and_answers_are_plain(post) -> None:
     assert post(gzip.compress(body), **{"Content-Encoding": "gzip"}) == post(body)
 
 
+@pytest.mark.usefixtures("embedded")
+def test_gzip_bodies_may_have_several_members(post) -> None:
+    body = json.dumps({"instances": [BLANK]}).encode()
+    parts = [body[start : start + 1000] for start in range(0, len(body), 1000)]
+    assert len(parts) > 1
+    assert post(b"".join(map(gzip.compress, parts)), **{"Content-Encoding": "gzip"}) == post(body)
+
+
 BOMB = gzip.compress(bytes(101 << 20))
 TOO_LONG = "Body larger than 67108864 bytes. Send fewer images at a time"
 NOT_GZIP = "The body is not gzip, as Content-Encoding says: "
@@ -433,8 +441,15 @@ NOT_GZIP = "The body is not gzip, as Content-Encoding says: "
 @pytest.mark.usefixtures("embedded")
 @pytest.mark.parametrize(
     ("body", "code", "text"),
-    [(BOMB, 429, TOO_LONG), (b"{}", 400, NOT_GZIP), (BOMB[:5000], 400, f"{NOT_GZIP}it ends too early")],
-    ids=["a bomb", "no gzip", "half"],
+    [
+        (BOMB, 429, TOO_LONG),
+        (gzip.compress(bytes(60 << 20)) * 2, 429, TOO_LONG),
+        (b"{}", 400, NOT_GZIP),
+        (BOMB[:5000], 400, f"{NOT_GZIP}it ends too early"),
+        (gzip.compress(b"{}")[:-1] * 2, 400, NOT_GZIP),
+        (gzip.compress(b"") * 17, 400, "The body has more than 16 gzip members"),
+    ],
+    ids=["a bomb", "two halves of a bomb", "no gzip", "half", "a half and another", "many members"],
 )
 def test_gzip_that_is_too_much_or_none_is_refused(post, body: bytes, code: int, text: str) -> None:
     got, answer = post(body, **{"Content-Encoding": "gzip"})
