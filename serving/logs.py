@@ -53,6 +53,7 @@ class Log:
             self._write("debug", "request", entrypoint=entrypoint, method=method, **facts)
         else:
             told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
+            told = told.replace("\n", "\ufffd")  # in a name that the caller has chosen
             self._note(f"debug: {entrypoint} {method} {told}")
 
     def _write(self, level: str, message: str, **facts: Any) -> None:
@@ -61,4 +62,6 @@ class Log:
         note(json.dumps({"time": time, "level": level, "message": message, **process, **facts}))
 
     def _note(self, message: str) -> None:
+        """Write it, with what follows its first line indented: a name with a newline must not look like an event."""
+        message = message.replace("\n", "\n  ")
         note(message if self._process is None else f"process {self._process}: {message}")

@@ -25,7 +25,7 @@ from client.proto.serving_pb2 import PredictRequest
 from serving.catalog import Catalog
 from serving.errors import ServingError
 from serving.http_server import HttpServer
-from serving.logs import Log
+from serving.logs import Level, Log
 from serving.metrics import Histogram, Values, render
 from serving.monitor import Monitor
 from serving.sources import Complaints, ModelRoot
@@ -349,6 +349,17 @@ def test_a_request_is_a_line_at_level_debug_and_none_otherwise(launch) -> None:
         "debug: REST predict model=digits milliseconds=# status=INVALID_ARGUMENT",
     ]
     assert not [line for line in servers["info"].lines if line.startswith("debug")]
+
+
+def test_a_name_with_a_newline_does_not_look_like_another_line(capsys) -> None:
+    log, name = Log(Level.DEBUG), "x\nerror: digits/1: not served"
+    log.request("GRPC", "Predict", model=name, status="NOT_FOUND")
+    log(f"{name}/1: unloaded")
+    assert capsys.readouterr().err.splitlines() == [
+        "debug: GRPC Predict model=x\ufffderror: digits/1: not served status=NOT_FOUND",
+        "x",
+        "  error: digits/1: not served/1: unloaded",
+    ]
 
 
 def test_json_lines_are_objects_with_time_level_and_message(launch, model_root, tmp_path) -> None:
