@@ -29,6 +29,7 @@ _ROUTES = {
     "POST": re.compile(f"(?i:/v1/models/(?P<name>[^/:]+){_VERSION}):(?P<verb>classify|regress|predict)"),
     "GET": re.compile(f"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<verb>metadata))?)"),
 }
+_ORIGIN = re.compile(b"^(?i:https?)://[^/]*")
 
 
 class RestApi:
@@ -57,6 +58,7 @@ class RestApi:
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive, until: float) -> Answer:
+        scope["raw_path"] = _ORIGIN.sub(b"", scope["raw_path"]) or b"/"  # proxies are sent whole URLs
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         if path == METRICS_PATH and method == "GET":
             return Answer(200, self._monitor.page().encode(), CONTENT_TYPE)

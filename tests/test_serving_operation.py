@@ -111,6 +111,13 @@ def test_a_body_that_does_not_come_in_time_is_answered_and_others_are_not_held_u
         assert answer(slow) == (504, {"error": "Timed out waiting for notification"})
 
 
+@pytest.mark.parametrize("target", [b"http://x/v1/models/digits", b"HTTPS://x:1/v1/models", b"http://x"])
+def test_a_whole_url_is_answered_as_its_path(endpoints: dict[str, str], target: bytes) -> None:
+    host, port = endpoints["REST"].split(":")
+    with socket.create_connection((host, int(port)), TIMEOUT) as connection:
+        assert ask(connection, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n") == b"HTTP/1.1 200 OK"
+
+
 def test_the_drain_answers_requests_that_have_begun(launch) -> None:
     server = launch()
     with closing(begin(server.endpoints["REST"], BODY, sent=5)) as connection:
