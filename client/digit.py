@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageFilter
 from client.contract import IMAGE_SIZE
 from client.image import Grey, resize
 from client.page import cut_out
-from client.paper import even_out, otsu
+from client.paper import even_out, lightest, otsu
 from client.regions import Mask, paint
 from client.rules import erase_rules
 from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines
@@ -127,8 +127,7 @@ def thicken(ink: Grey) -> Grey:
     radius = round((wanted - stroke) / 2)
     if radius < 1:
         return ink
-    image = Image.fromarray(np.pad(np.round(255 * ink).astype(np.uint8), radius))
-    return np.asarray(image.filter(ImageFilter.MaxFilter(2 * radius + 1)), np.float32) / np.float32(255)
+    return lightest(np.pad(ink, 2 * radius), radius)
 
 
 def fit(ink: Grey) -> Grey:

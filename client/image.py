@@ -187,7 +187,7 @@ def _paper_behind(pixels: Grey, alpha: Grey) -> float:
 
 def _brightness(image: Image.Image) -> Grey:
     grey = np.asarray(image if image.mode == "F" else image.convert("L"), np.float32) / np.float32(255)
-    return _hue(image, grey) if image.mode == "RGB" and _range(grey) < DULL else grey
+    return _hue(image, grey) if image.mode == "RGB" and _range(grey[::4, ::4]) < DULL else grey
 
 
 def _hue(image: Image.Image, grey: Grey) -> Grey:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from client.image import Grey, resize
-from client.paper import otsu
+from client.paper import lightest, otsu
 from client.regions import Mask, find_regions, paint
 
 COARSE = 96
@@ -80,8 +80,7 @@ def _is_rectangle(page: Mask) -> bool:
 
 
 def _stands_out(small: Grey, page: Mask) -> bool:
-    image = Image.fromarray(page).convert("L")
-    near, far = (np.asarray(image.filter(ImageFilter.MaxFilter(size))) > 0 for size in (9, 17))
+    near, far = (lightest(np.pad(page, reach).astype(np.uint8), reach) > 0 for reach in (4, 8))
     around = far & ~near
     return not around.any() or abs(float(np.median(small[around]) - np.median(small[page]))) > UNLIKE
 

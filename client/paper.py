@@ -3,7 +3,7 @@
 Each function mends one way in which light falls on paper. Shade may be darker than pale ink is.
 """
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from client.errors import NoDigit
 from client.image import Grey, resize
 
 Bytes: TypeAlias = NDArray[np.uint8]
+Pixels = TypeVar("Pixels", Bytes, Grey)
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
@@ -79,7 +80,8 @@ def _contrasts(grey: Grey) -> tuple[float, float, float]:
     """Give how much darker the darkest is than the border, how much lighter the lightest, and how the border varies."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     low, middle, high = map(float, np.percentile(border, (10, 50, 90)))
-    return summit(middle - grey), summit(grey - middle), high - low
+    lowest, low_usual, high_usual, highest = map(float, np.percentile(grey, (TIP, 0.1, 99.9, 100 - TIP)))
+    return _further(middle - low_usual, middle - lowest), _further(high_usual - middle, highest - middle), high - low
 
 
 def paper_level(grey: Grey) -> Grey:
@@ -91,7 +93,7 @@ def paper_level(grey: Grey) -> Grey:
     small = np.asarray(resize(_as_image(grey), 1 / 2, Image.Resampling.BOX))
     reach = round(BROADEST * max(small.shape) / 2)
     around = np.pad(small, 2 * reach, "edge")
-    level = ~_lightest(~_lightest(around, reach), reach)
+    level = ~lightest(~lightest(around, reach), reach)
     smooth = Image.fromarray(level).filter(ImageFilter.GaussianBlur(1))
     return _as_grey(smooth.resize(grey.shape[::-1], Image.Resampling.BICUBIC))
 
@@ -107,7 +109,10 @@ def clearness(ink: Grey) -> float:
 
 def summit(values: Grey) -> float:
     """Give the highest but for 0.1 %, which may be dust; but for TIP where that is far higher: of a tiny digit."""
-    usual, tip = map(float, np.percentile(values, (99.9, 100 - TIP)))
+    return _further(*map(float, np.percentile(values, (99.9, 100 - TIP))))
+
+
+def _further(usual: float, tip: float) -> float:
     return tip if tip > 2 * usual else usual
 
 
@@ -118,7 +123,7 @@ def _calmest(tiles: Grey, shape: tuple[int, ...]) -> Grey:
     return np.asarray(calm.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _lightest(pixels: Bytes, reach: int) -> Bytes:
+def lightest(pixels: Pixels, reach: int) -> Pixels:
     """Give the largest value at most `reach` rows and columns away, but for so many rows and columns at the border."""
     size = 2 * reach + 1
     for _ in range(2):

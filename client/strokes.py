@@ -17,7 +17,7 @@ HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
 """A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
-SAME_PEN = 0.6
+SAME_PEN = 0.45
 """A part of a digit is at least so dark, of its main one: paler is a thumb, a crease or the edge of a shadow."""
 FLAT = 3.5
 """An underline is so many times as wide as high, ..."""
@@ -36,7 +36,7 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
     """
     shape = height, width = ink.shape
     free = [r for r in pieces if not touches(r, width, height)]
-    free = [r for r in free if not any(is_underline(r, one) for one in free)]
+    free = [r for r in free if not is_underline(r, [one for one in free if one is not r and one.area > 0.1 * r.area])]
     if free and free[0].length > SMALLEST * max(shape):
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
@@ -44,7 +44,7 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
     digit = [main]
     for region in sorted(pieces, key=lambda region: gap(region, main)):
         near = region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit)
-        if near and not is_underline(region, main) and tone(region, ink) > palest:
+        if near and not is_underline(region, digit) and tone(region, ink) > palest:
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
     return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
@@ -55,9 +55,10 @@ def tone(region: Region, ink: Grey) -> float:
     return float(np.percentile(ink[paint([region], ink.shape)], 75))
 
 
-def is_underline(region: Region, main: Region) -> bool:
-    """Tell whether a region is a flat stroke at some distance below the main one."""
-    return region.top > main.bottom + BELOW * main.height and region.width > FLAT * region.height
+def is_underline(region: Region, others: list[Region]) -> bool:
+    """Tell whether a region is a flat stroke at some distance below all others."""
+    flat = region.width > FLAT * region.height
+    return flat and bool(others) and all(region.top > one.bottom + BELOW * one.height for one in others)
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:
