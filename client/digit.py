@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from client.contract import IMAGE_SIZE
 from client.image import Grey, resize
-from client.page import cut_out
+from client.page import Box, cut_out
 from client.paper import even_out, lightest, otsu
 from client.regions import Mask, paint
 from client.rules import erase_rules
@@ -40,17 +40,18 @@ _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
 class Prepared:
     """What the network is given for a picture, and what a person should know about it.
 
-    `box` holds the rows and columns of the digit where nothing was cut off the grey picture.
+    `box` is where the digit is in the picture that was looked at; None for what came in MNIST's form.
     """
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
-    box: tuple[slice, slice] | None = None
+    box: Box | None = None
 
 
 def find_digit(grey: Grey) -> Prepared:
     """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
-    ink = to_ink(cut_out(grey))
+    page = cut_out(grey)
+    ink = to_ink(page.grey)
     level = threshold(ink)
     pieces = strokes(ink > level)
     cleared = erase_rules(ink, level, paint(pieces, ink.shape))
@@ -59,7 +60,8 @@ def find_digit(grey: Grey) -> Prepared:
         pieces = strokes(ink > level)
     mask, several = digit_mask(pieces, ink)
     mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
-    box = box_of(mask) if ink.shape == grey.shape else None
+    down, across = box_of(mask)
+    box = page.back((across.start, down.start, across.stop, down.stop), ink.shape)
     return Prepared(normal(ink, mask), (SEVERAL,) if several else (), box)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from client import page
 from client.answers import Prediction
 from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
@@ -65,12 +66,13 @@ def find_places(picture: Picture) -> list[Place]:
 
 
 def _find(whole: Decoded) -> list[Place]:
-    ink = to_ink(to_grey(whole.image))
+    sheet = page.cut_out(to_grey(whole.image))
+    ink = to_ink(sheet.grey)
     level = threshold(ink)
     everything = ink > level
     cleared = erase_rules(ink, level, everything)
     ink = ink if cleared is None else cleared
-    scale = max(whole.size) / max(ink.shape)
+    scale = max(whole.size) / max(whole.image.size)
     places = []
     digits = group(find_digits(strokes(ink > level), *ink.shape))
     if not digits:
@@ -79,11 +81,16 @@ def _find(whole: Decoded) -> list[Place]:
     for parts in digits:
         left, right = min(part.left for part in parts), max(part.right for part in parts)
         top, bottom = min(part.top for part in parts), max(part.bottom for part in parts)
-        box = round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)
+        box = sheet.back((left, top, right, bottom), ink.shape)
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
-        places.append(Place(box, normal(ink, mask), notes))
+        places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes))
     return places
+
+
+def _in_pixels(box: page.Box, scale: float) -> Box:
+    left, top, right, bottom = (round(side * scale) for side in box)
+    return left, top, right, bottom
 
 
 def find_digits(regions: list[Region], height: int, width: int) -> list[Region]:

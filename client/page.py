@@ -1,5 +1,7 @@
 """A page, a note or a board that does not fill the picture: cut out, before what lies around it passes for ink."""
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -28,16 +30,36 @@ THICKEST = 0.06
 EVEN, CLEAR, ENDED = 0.15, 0.25, 0.05
 """How little a strip varies along the edge, how much it differs from what lies within, and how little what ends it."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom; right and bottom are past the end."""
 
-def cut_out(grey: Grey) -> Grey:
+
+class Page(NamedTuple):
+    """What is left of a picture, and how many rows and columns have been cut off before it."""
+
+    grey: Grey
+    top: int = 0
+    left: int = 0
+
+    def back(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """Give where a box is in the picture, that was found in this page enlarged to a shape."""
+        scale = max(self.grey.shape) / max(shape)
+        left, top, right, bottom = (side * scale for side in box)
+        return left + self.left, top + self.top, right + self.left, bottom + self.top
+
+
+def cut_out(grey: Grey) -> Page:
     """Mends the desk around a page: gives the page alone, going on where it is turned; else the picture as it is."""
-    grey = trim(grey)
-    scale = COARSE / max(grey.shape)
+    whole = trim(grey)
+    scale = COARSE / max(whole.grey.shape)
     if scale >= 1:
-        return grey
-    small = np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BOX))
+        return whole
+    small = np.asarray(resize(Image.fromarray(whole.grey), scale, Image.Resampling.BOX))
     page = find_page(small)
-    return grey if page is None else _alone(grey, small, page)
+    if page is None:
+        return whole
+    part = _alone(whole.grey, small, page)
+    return Page(part.grey, whole.top + part.top, whole.left + part.left)
 
 
 def find_page(small: Grey) -> Mask | None:
@@ -85,11 +107,11 @@ def _stands_out(small: Grey, page: Mask) -> bool:
     return not around.any() or abs(float(np.median(small[around]) - np.median(small[page]))) > UNLIKE
 
 
-def _alone(grey: Grey, small: Grey, page: Mask) -> Grey:
+def _alone(grey: Grey, small: Grey, page: Mask) -> Page:
     """Give the box of a page; in its corners, where the page is turned, the page goes on, as bright as it is near."""
     inner = np.asarray(Image.fromarray(page).convert("L").filter(ImageFilter.MinFilter(MARGIN))) > 0
     if not inner.any():
-        return grey
+        return Page(grey)
     weight = inner.astype(np.float32)
     light, near = _blurred(weight * small), _blurred(weight)
     around = (light + 1e-3 * np.median(small[inner])) / (near + np.float32(1e-3))
@@ -97,7 +119,8 @@ def _alone(grey: Grey, small: Grey, page: Mask) -> Grey:
     soft = (2 * soft - 1).clip(0, 1)
     rows, columns = (np.flatnonzero((soft > 0).any(axis)) for axis in (1, 0))
     whole = (soft * grey + (1 - soft) * around).clip(0, 1)
-    return whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    part = whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Page(part, int(rows[0]), int(columns[0]))
 
 
 def _blurred(values: Grey) -> Grey:
@@ -110,11 +133,13 @@ def _enlarged(values: Grey, shape: tuple[int, ...]) -> Grey:
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def trim(grey: Grey) -> Grey:
+def trim(grey: Grey) -> Page:
     """Mends the border of a canvas and the dark edges of a scan: even thin strips along the edges are cut off."""
-    for _ in range(4):
-        grey = np.rot90(grey[_strip(grey) :])
-    return grey
+    strips = []
+    for _ in range(4):  # above, on the right, below, on the left
+        strips.append(_strip(grey))
+        grey = np.rot90(grey[strips[-1] :])
+    return Page(grey, strips[0], strips[3])
 
 
 def _strip(grey: Grey) -> int:

@@ -17,6 +17,7 @@ from client import contract
 from client.digit import Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage, NoDigit
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
+from client.page import Box
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -119,7 +120,7 @@ def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:
         found = _prepare(whole)
     except NoDigit:
         return _prepare(larger())
-    if found.box is None or max(side.stop - side.start for side in found.box) >= TINY * WORKING_SIZE:
+    if found.box is None or _length(found.box) >= TINY * WORKING_SIZE:
         return found
     closer = larger()
     part = _around(found.box, max(closer.image.size) / max(whole.image.size), closer.image)
@@ -129,10 +130,14 @@ def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:
         return found
 
 
-def _around(box: tuple[slice, slice], scale: float, image: Image.Image) -> Image.Image:
+def _length(box: Box) -> float:
+    left, top, right, bottom = box
+    return max(right - left, bottom - top)
+
+
+def _around(box: Box, scale: float, image: Image.Image) -> Image.Image:
     """Cut a square of three times a digit's length around it, as far as there is picture, out of more pixels."""
-    down, across = ((side.start + side.stop) / 2 * scale for side in box)
-    reach = 1.5 * scale * max(side.stop - side.start for side in box)
+    across, down, reach = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale, 1.5 * _length(box) * scale
     left, top = max(0, round(across - reach)), max(0, round(down - reach))
     return image.crop((left, top, min(image.width, round(across + reach)), min(image.height, round(down + reach))))
 

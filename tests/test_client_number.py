@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from client import Client, NoDigit, Number
 from client.number import find_places
@@ -53,6 +53,18 @@ def test_boxes_are_in_the_pixels_of_the_whole_picture(digits_of):
     large = small.resize((3 * small.width, 3 * small.height), Image.Resampling.BICUBIC)
     for one, other in zip(find_places(small), find_places(large), strict=True):
         np.testing.assert_allclose(np.multiply(one.box, 3), other.box, atol=9)
+
+
+def test_a_number_on_a_page_on_a_desk_is_read_with_the_boxes_of_the_whole_picture(served, digits_of):
+    images, text = digits_of(CHOSEN[:3])
+    alone = sheet(images)
+    desk = Image.new("L", (1000, 700), 60)
+    desk.paste(ImageOps.expand(alone, (0, 60), 225), (200, 150))
+    with Client(served, timeout=30) as client:
+        number = client.read(desk)
+    assert str(number) == text
+    for place, other in zip(number.places, find_places(alone), strict=True):
+        np.testing.assert_allclose(place.box, np.add(other.box, [200, 210, 200, 210]), atol=6)
 
 
 def test_most_random_numbers_are_read_whole(served, mnist_test):
