@@ -101,6 +101,12 @@ class ServerFault(ServerError):
     """A fault in the server itself."""
 
 
+REASONS = {
+    "Tls handshake failed": "no TLS there, or a certificate that --ca does not know",
+    "Socket closed": "it closed the connection: it stops, or wants --tls",
+    "http1.x": "that is a port for HTTP, as REST's; gRPC's is another",
+}
+"""What gRPC says of a connection that fails, in part → what it means for a person."""
 STATUSES: dict[str, tuple[type[ServerError], str]] = {
     "UNAVAILABLE": (
         ServerUnavailable,

@@ -186,7 +186,7 @@ _NUMBERS = {"version", "digit", "probability", "runner-up", "accuracy", "loss"}
 
 
 def _text(text: str) -> Any:
-    """Keep rich from reading [brackets] in a file's name as markup."""
+    """Keep rich from reading [brackets] in a file's name as markup, and a cell on its line."""
     from rich.text import Text
 
-    return Text(plain(text))
+    return Text(plain(text).replace("\n", "\ufffd"))

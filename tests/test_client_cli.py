@@ -154,13 +154,13 @@ def test_a_long_file_name_is_not_cut_when_piped(digits, served, pictures):
 
 
 def test_a_file_name_cannot_write_markup_or_commands_to_the_terminal(digits, served, pictures):
-    name = "[red]\x1b[31m.png"
+    name = "[red]\x1b[31m\n.png"
     (pictures / name).write_bytes((pictures / "2.png").read_bytes())
     (pictures / f"{name}.txt").touch()
     finished = digits("classify", name, f"{name}.txt", "--server", served, cwd=pictures)
     (pictures / name).unlink()
     (pictures / f"{name}.txt").unlink()
-    assert rows(finished.stdout)[1] == ["[red]\N{REPLACEMENT CHARACTER}[31m.png", "2"]
+    assert rows(finished.stdout)[1] == ["[red]\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}.png", "2"]
     assert "\x1b" not in finished.stdout + finished.stderr
 
 

@@ -71,6 +71,21 @@ def test_mutual_tls_lets_in_only_whom_the_ca_signed(launch, authority, other, pr
         ask(address, authority.ca, *authority.issue("stranger"))
 
 
+def test_a_wrong_kind_of_port_is_named(launch, endpoints, authority) -> None:
+    cert, key = authority.issue("server")
+    secured = launch("--tls-cert", cert, "--tls-key", key).endpoints["gRPC"]
+    no_tls = "no TLS there, or a certificate that --ca does not know"
+    for address, options, reason in (
+        (endpoints["gRPC"], {"ca": authority.ca}, no_tls),
+        (secured, {"tls": True}, no_tls),
+        (secured, {}, "it closed the connection: it stops, or wants --tls"),
+        (endpoints["REST"], {}, "that is a port for HTTP, as REST's; gRPC's is another"),
+    ):
+        with Client(address, **options) as client, pytest.raises(ServerUnavailable) as caught:
+            client.status()
+        assert f"no server answers at {address} ({reason}). Start one with" in str(caught.value)
+
+
 def replace(source: Path, target: Path) -> None:
     """Put a file in another's place at once, as certificate managers do."""
     copy = target.with_suffix(".new")
