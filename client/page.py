@@ -27,6 +27,8 @@ MARGIN = 5
 """Pixels of MinFilter, at COARSE, by which a page is made smaller, as its edge is blurred and has a shadow."""
 THICKEST = 0.06
 """Thickness of a strip along an edge, of the picture's side."""
+NARROWEST = 16
+"""Pixels of a picture's shorter side; in a narrower one a few pixels of a stroke would be a strip."""
 EVEN, CLEAR, ENDED = 0.15, 0.25, 0.05
 """How little a strip varies along the edge, how much it differs from what lies within, and how little what ends it."""
 
@@ -64,6 +66,8 @@ def cut_out(grey: Grey) -> Page:
 
 def find_page(small: Grey) -> Mask | None:
     """Find a light or dark rectangle, with the ink on it, that something else lies around."""
+    if np.ptp(small) < UNLIKE:
+        return None
     level = otsu(small.clip(0, 1))
     for mask in (small > level, small <= level):
         region = next(iter(find_regions(mask, 1)), None)
@@ -135,6 +139,8 @@ def _enlarged(values: Grey, shape: tuple[int, ...]) -> Grey:
 
 def trim(grey: Grey) -> Page:
     """Mends the border of a canvas and the dark edges of a scan: even thin strips along the edges are cut off."""
+    if min(grey.shape) < NARROWEST:
+        return Page(grey)
     strips = []
     for _ in range(4):  # above, on the right, below, on the left
         strips.append(_strip(grey))
