@@ -49,7 +49,7 @@ def test_a_pipe_gets_the_whole_table_a_line_for_each_version(digits, tmp_path: P
 
 def test_a_copy_that_finds_no_room_is_one_line_and_publishes_nothing(digits, tmp_path: Path) -> None:
     version = tmp_path / "A" / "1"
-    version.mkdir(parents=True)
+    (version / "variables").mkdir(parents=True)
     for name in (versions.GRAPH_FILE, "fingerprint.pb"):
         (version / name).write_bytes(bytes(1000))
 
