@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -205,7 +206,24 @@ def test_a_training_whose_turn_never_came_is_found_again(tmp_path):
     assert pipeline.run_dirs(tmp_path, jobs, resume=True) == first
     assert len({job.run_dir for job in first}) == 2
     assert not {job.run_dir for job in first} & {job.run_dir for job in pipeline.run_dirs(tmp_path, jobs, resume=False)}
-    with checkpoint.locked(first[0].run_dir):
-        other, same = pipeline.run_dirs(tmp_path, jobs, resume=True)
-    assert other.run_dir != first[0].run_dir
-    assert same == first[1]
+
+
+TAKE_UP = """
+import sys
+from pathlib import Path
+from training import pipeline
+from training.job import Job
+runs = Path(sys.argv[1])
+print(pipeline.run_dirs(runs, [Job(letter="A", run_dir=runs)], resume=True)[0].run_dir, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_training_that_another_command_is_at_is_left_to_it(tmp_path):
+    command = [sys.executable, "-c", TAKE_UP, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        taken = other.stdout.readline().strip()
+        [mine] = pipeline.run_dirs(tmp_path, [Job(letter="A", run_dir=tmp_path)], resume=True)
+        other.stdin.close()
+    assert taken.startswith(str(tmp_path / "A_"))
+    assert str(mine.run_dir) != taken
