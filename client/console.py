@@ -48,6 +48,7 @@ def run(app: "typer.Typer") -> None:
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
+    _buffer_lines()
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     try:
         try:
@@ -65,6 +66,13 @@ def run(app: "typer.Typer") -> None:
         fail(
             f"{error.filename or 'system'}: {error.strerror or error}. Check the path, its permissions and free space."
         )
+
+
+def _buffer_lines() -> None:
+    """Buffer by lines what PYTHONUNBUFFERED would not: a write that fails stays, and is told by `_flush`."""
+    out = sys.stdout
+    if getattr(out, "write_through", False):
+        sys.stdout = open(out.fileno(), "w", 1, out.encoding, out.errors, closefd=False)  # noqa: SIM115
 
 
 def _flush() -> None:

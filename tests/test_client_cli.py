@@ -270,9 +270,13 @@ def test_ctrl_c_ends_with_130_and_no_traceback(command, tmp_path):
     assert classify.returncode == 130
 
 
-def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(command):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(command, unbuffered: str):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        finished = subprocess.run([command, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+        finished = subprocess.run(
+            [command, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: stdout: No space left on device. ")
     assert finished.stderr.count("\n") == 1
