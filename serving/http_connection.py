@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from concurrent.futures import Future
 from select import select
 from socket import socket
 from typing import Any
@@ -63,11 +64,25 @@ class DrainingServer(Server):
     def __init__(self, config: Config, log: Callable[[str], None]) -> None:
         super().__init__(config)
         self._log, self._silent_until = log, -math.inf
+        self.began: Future[None] = Future()
+        """Done when connections are accepted, or with what went wrong before."""
+
+    def run(self, sockets: list[socket] | None = None) -> None:
+        """Serve until told to stop."""
+        try:
+            with asyncio.Runner() as runner:
+                runner.get_loop()  # needs three file descriptors
+                runner.run(self.serve(sockets))
+        except Exception as error:
+            if self.began.done():
+                raise
+            self.began.set_exception(error)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Begin."""
         asyncio.get_running_loop().set_exception_handler(self._tell)
         await super().startup(sockets)
+        self.began.set_result(None)
 
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if loop.time() >= self._silent_until:

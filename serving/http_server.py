@@ -48,7 +48,10 @@ class HttpServer:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Listen, and answer. Raises OSError when another server, bound as early, listens there already."""
+        """Listen, and answer.
+
+        Raises OSError when another server, bound as early, listens there already, or without file descriptors to begin.
+        """
         from uvicorn import Config
 
         from serving.http_connection import Connection, DrainingServer
@@ -56,7 +59,6 @@ class HttpServer:
         context = self._context
         config = Config(
             self._app,
-            loop="asyncio",
             http=Connection,
             ws="none",
             lifespan="off",
@@ -70,9 +72,11 @@ class HttpServer:
             ssl_context_factory=(lambda config, default: context) if context else None,
         )
         self._socket.listen()
-        self._server = DrainingServer(config, self._log)  # from here on there is something to stop
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
+        server = DrainingServer(config, self._log)
+        self._thread = threading.Thread(target=server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
+        server.began.result()
+        self._server = server  # from here on there is something to stop
 
     def stop(self, drain_seconds: float) -> None:
         """Answer what has been sent, for so long at most, and close."""

@@ -195,6 +195,24 @@ def http_server(**limits: int) -> Iterator[tuple[str, int]]:
     server.stop(TIMEOUT)
 
 
+WITHOUT_FILES = """
+import resource, uvicorn, serving.http_connection
+from serving.http_server import HttpServer
+server = HttpServer(print, "127.0.0.1", 0, print)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    server.start()
+except OSError as error:
+    print(error.strerror)
+server.stop(1)
+"""
+
+
+def test_a_server_that_cannot_begin_says_so() -> None:
+    told = subprocess.run([sys.executable, "-c", WITHOUT_FILES], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
+    assert told.stdout == "Too many open files\n"
+
+
 def ask(connection: socket.socket, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> bytes:
     connection.sendall(request)
     return connection.recv(1000).partition(b"\r\n")[0]
