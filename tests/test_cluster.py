@@ -197,11 +197,9 @@ def test_20000_files_give_20000_rows_when_a_reader_is_killed(
     arguments = [command, "classify", str(scans), *options, "--timeout", "30"]
     run = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: [*(tmp_path / "rows").glob("*.parquet")] or run.poll() is not None)
-    readers = [
-        pid
-        for node in [three_nodes.head_node, *three_nodes.worker_nodes]
-        for pid in children(raylet(node), "MapWorker")
-    ]
+    nodes = [three_nodes.head_node, *three_nodes.worker_nodes]
+    readers: list[int] = []
+    wait_until(lambda: readers.extend(pid for node in nodes for pid in children(raylet(node), "MapWorker")) or readers)
     os.kill(readers[0], signal.SIGKILL)
     _, said = run.communicate(timeout=600)
     assert (run.returncode, said) == (1, "20,000 files: 19,999 classified, 1 failed\n")
