@@ -4,6 +4,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
@@ -70,12 +71,12 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
     monitor = Monitor(catalog, settings.log, settings.process)
     dataplane = Dataplane(catalog, settings.limits, monitor.ran)
     if settings.process is not None:  # load first: a connection that comes to a port here could have another's answer
-        _poll(catalog, status, FIRST_LOAD_SECONDS)
+        _first_poll(catalog, status, stop)
     with (
         _bound(settings, certificates, dataplane, monitor, status, reader) as (server, port),
         _rest(settings, certificates, dataplane, monitor) as rest,
     ):
-        _poll(catalog, status, FIRST_LOAD_SECONDS)
+        _first_poll(catalog, status, stop)
         server.start()
         if rest:
             _start(rest, settings)
@@ -193,6 +194,14 @@ def _start(rest: HttpServer, settings: Settings) -> None:
         rest.start()
     except OSError:
         raise cannot_listen(settings.address(rest.port), "--rest-port") from None
+
+
+def _first_poll(catalog: Catalog, status: Health, stop: Stop) -> None:
+    """Load what there is, unless the server is told to stop meanwhile."""
+    first = threading.Thread(target=_poll, args=(catalog, status, FIRST_LOAD_SECONDS), name="first poll", daemon=True)
+    first.start()
+    while first.is_alive() and stop.empty():
+        first.join(0.01)
 
 
 def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:

@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from serving import versions
+from serving.server import FIRST_LOAD_SECONDS
 
 TIMEOUT = 30
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -182,6 +183,16 @@ def test_a_signal_drains_the_calls_in_flight_and_exits_0(root: Path, start, numb
     assert [len(call.result().outputs["digit"].int64_val) for call in calls] == [20_000] * 4
     assert server.ended() == 0
     assert server.lines[-1] == "stopping: finishing the calls in flight"
+
+
+def test_a_signal_ends_a_server_that_still_loads(root: Path, start) -> None:
+    graph = root / "digits" / "2" / versions.GRAPH_FILE
+    graph.parent.mkdir()
+    os.mkfifo(graph)
+    server = start(root)
+    with graph.open("wb"):  # opens when the server reads it
+        server.process.terminate()
+        assert server.process.wait(FIRST_LOAD_SECONDS / 2) == 0
 
 
 def test_the_drain_is_bounded(root: Path, start) -> None:
