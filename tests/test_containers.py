@@ -141,9 +141,11 @@ def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(e
 WATCHED = """
 import os, sys
 def watch(event, arguments):
-    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    is_file = not isinstance(arguments[0], int) and not str(arguments[0]).startswith("/dev/")  # no descriptor
-    if event in ("os.mkdir", "os.rename", "os.remove") or (writes and is_file):
+    changes = event in ("os.mkdir", "os.rename", "os.remove")
+    if event == "open" and not isinstance(arguments[0], int):  # no descriptor
+        writes = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        changes = writes and not str(arguments[0]).startswith("/dev/")
+    if changes:
         os.write(2, f"wrote: {event} {arguments}".encode())
         os._exit(9)
 sys.addaudithook(watch)
