@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 from contextlib import AbstractContextManager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from client.errors import InvalidImage
 
 Grey = NDArray[np.float32]
 """[height, width], from 0 to 1."""
+Source: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+"""A file, the bytes of one, or a Pillow image."""
 
 MAX_PIXELS = 64_000_000
 """A phone's largest photos have 50 million pixels; past this a file is a decompression bomb or a mistake."""
@@ -68,14 +70,17 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
 
 
-def decode(source: str | os.PathLike[str] | bytes, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
+def decode(source: Source, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage.
 
-    Gives the image as `reduce` leaves it. Of an animation the first frame is read.
+    Gives the image as `reduce` leaves it. Of an animation the first frame is read. An image that the caller has opened
+    stays as it is.
     """
     try:
+        if isinstance(source, Image.Image):
+            return reduce(source, size, guard.max_pixels)
         with _opened(source, guard.formats) as image:
-            return reduce(image, size, guard.max_pixels)
+            return reduce(image, size, guard.max_pixels, draft=True)
     except InvalidImage:
         raise
     except MemoryError as error:
@@ -119,15 +124,19 @@ def read_pipe(pipe: BinaryIO) -> bytes:
     return data
 
 
-def reduce(image: Image.Image, size: int = WORKING_SIZE, max_pixels: int = MAX_PIXELS) -> Decoded:
+def reduce(image: Image.Image, size: int, max_pixels: int, *, draft: bool = False) -> Decoded:
     """Mends size and direction: gives mode F, L, RGB or RGBA, upright, the longer side at most `size`.
 
-    Raises InvalidImage for a decompression bomb, before its pixels are read.
+    With `draft` a JPEG decoder shrinks for free, and the image itself stays so small. Raises InvalidImage for a
+    decompression bomb, before its pixels are read.
     """
+    if not image.width * image.height:
+        raise InvalidImage("no pixels")
     if image.width * image.height > max_pixels:
         raise InvalidImage(f"{image.width}x{image.height} pixels, more than {max_pixels // 10**6} million")
     width, height = image.size
-    image.draft(None, (2 * size, 2 * size))  # a JPEG decoder shrinks for free
+    if draft:
+        image.draft(None, (2 * size, 2 * size))
     small = shrink(image, size)
     orientation = image.getexif().get(ORIENTATION, 1) if image.info else 1  # after loading, which turns TIFF
     if orientation in TURNS:

@@ -16,7 +16,7 @@ from PIL import Image
 from client import contract
 from client.digit import Pixels, Prepared, as_mnist, find_digit
 from client.errors import DigitsError, InvalidImage, NoDigit
-from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, decode, reduce, to_grey
+from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode, to_grey
 from client.page import Box
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ CLOSER = 4
 TINY = 0.2
 """Length of a tiny digit, of the picture's longer side."""
 
-Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Pixels
+Picture: TypeAlias = Source | Pixels
 """A file, the bytes of one, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
 
 
@@ -83,9 +83,7 @@ def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES
     """Give a picture of any kind small and upright. Raises InvalidImage, and TypeError for what is no picture."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    if isinstance(picture, Image.Image):
-        return reduce(picture, size)
-    if not isinstance(picture, str | bytes | os.PathLike):  # a number would be taken for that of an open file
+    if not isinstance(picture, str | bytes | os.PathLike | Image.Image):  # a number would be an open file's
         raise TypeError(f"a picture is a path, bytes, a Pillow image or an array, not {type(picture).__name__}")
     return decode(picture, size, guard)
 

@@ -1,6 +1,7 @@
 """The clients in an app, against the real server, and against a small one that answers as it is told."""
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -355,6 +356,45 @@ def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
     results = list(asking.stream(pictures, processes=2))
     assert [str(result.picture) for result in results] == [str(picture) for picture in pictures]
     assert [result.error is None for result in results] == [True] * 44 + [False, True]
+
+@pytest.fixture
+def photo():
+    """The bytes of a JPEG of 2000 by 1500 pixels with a stroke."""
+    sheet = Image.new("L", (2000, 1500), 200)
+    ImageDraw.Draw(sheet).line((1000, 400, 1000, 1100), fill=0, width=60)
+    sheet.save(written := io.BytesIO(), "jpeg")
+    return written.getvalue()
+
+
+def test_a_pillow_image_stays_as_it_is(asking, photo):
+    with Image.open(io.BytesIO(photo)) as image:
+        asking.classify([image])
+        assert image.size == (2000, 1500)
+
+
+def test_a_bad_pillow_image_is_an_invalid_image_too(asking, photo):
+    pictures = [Image.open(io.BytesIO(photo[:5_000])), Image.new("L", (0, 0)), ONE]
+    results = list(asking.stream(pictures))
+    assert [type(result.error) for result in results] == [InvalidImage, InvalidImage, type(None)]
+
+
+READING = """
+import sys
+from multiprocessing import active_children
+from client.prepare import outcomes
+for _ in outcomes(sys.argv[1:] * 99_999, 2):
+    print(len(active_children()), flush=True)
+"""
+
+
+def test_the_processes_that_read_end_when_theirs_is_killed(tmp_path, photo):
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    command = [sys.executable, "-c", READING, tmp_path / "photo.jpg"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert "2\n" in iter(reader.stdout.readline, "")
+        reader.kill()
+        reader.stdout.read()  # ends with the last process that has it open
+
 
 
 def test_what_the_network_sees_can_be_had_without_a_server(mnist_test):
