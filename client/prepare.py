@@ -1,6 +1,7 @@
 """Pictures to what the network takes, one or a stream of them, in other processes where that pays."""
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ TRIAL = 32
 """Pictures prepared here to learn what one costs."""
 WORTH_A_PROCESS = 0.002
 """Seconds a picture from which processes pay: photos cost 10 ms, files of 28×28 cost 0.1 ms and a start 0.3 s."""
+MOST_PROCESSES = 61
+"""Windows' pool takes no more."""
 CHUNK = 16
 """Pictures that go to a process together."""
 
@@ -183,8 +186,9 @@ def _in_processes(pictures: Iterator[Picture], processes: int) -> Iterator[tuple
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_all_start_methods, get_context
 
+    processes = min(processes, MOST_PROCESSES)
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # a fork would copy gRPC's threads
-    pool = ProcessPoolExecutor(processes, get_context(method))
+    pool = ProcessPoolExecutor(processes, get_context(method), _end_with_parent)
     under_way: deque[tuple[list[Picture], Future[list[Outcome]]]] = deque()
     try:
         while chunk := list(islice(pictures, CHUNK)):
@@ -195,6 +199,18 @@ def _in_processes(pictures: Iterator[Picture], processes: int) -> Iterator[tuple
             yield from _received(*under_way.popleft())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed, which the pool would not notice."""
+    from multiprocessing import parent_process
+
+    def watch() -> None:
+        if parent := parent_process():
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _attempt_all(pictures: list[Picture]) -> list[Outcome]:
