@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
+
+from client.errors import UsageError
 
 STDIN = "-"
 BLOCK = 1 << 16
@@ -16,9 +19,16 @@ def all_files(arguments: Iterable[str], files_from: str | None) -> Iterator[str]
     """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name."""
     yield from find_files(arguments)
     if files_from is not None:
-        with open(sys.stdin.fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
+        with open(stdin().fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
             for name in read_names(names):
                 yield from expand(name)
+
+
+def stdin() -> BinaryIO:
+    """Give stdin. Raises UsageError where it is closed (`<&-`)."""
+    if sys.stdin is None:
+        raise UsageError("stdin is closed: name a file, or pipe something to -")
+    return sys.stdin.buffer
 
 
 def find_files(arguments: Iterable[str]) -> Iterator[str]:
@@ -27,7 +37,7 @@ def find_files(arguments: Iterable[str]) -> Iterator[str]:
     A folder without images, and a pattern without a match, is given itself, so that it is refused like a bad file.
     """
     for argument in arguments:
-        given = argument == STDIN or Path(argument).exists()
+        given = argument == STDIN or os.path.exists(argument)  # noqa: PTH110 (Path's raises where one may not look)
         matches = [] if given else glob.glob(argument, recursive=True)  # noqa: PTH207 (Path knows no absolute ones)
         for path in sorted(matches, key=natural) or [argument]:
             yield from expand(path)
@@ -35,7 +45,7 @@ def find_files(arguments: Iterable[str]) -> Iterator[str]:
 
 def expand(path: str) -> Iterator[str]:
     """Give a file as it is, and of a folder its images; a folder without any is given itself."""
-    if path == STDIN or not Path(path).is_dir():
+    if path == STDIN or not os.path.isdir(path):  # noqa: PTH112 (as above)
         yield path
         return
     images = find_images(path)
@@ -77,13 +87,17 @@ def natural(name: str) -> str:
 
 
 def read_names(names: BufferedReader) -> Iterator[str]:
-    """Give the names in a list: one a line, or with NUL behind each, as `find -print0` writes them."""
+    """Give the names in a list: one a line, also of Windows, or with NUL behind each, as `find -print0` writes them."""
     rest, separator = b"", b""
     while block := names.read1(BLOCK):
         rest += block
         separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), b"")
         if separator:
             *whole, rest = rest.split(separator)
-            yield from map(os.fsdecode, filter(None, whole))
-    if rest:
-        yield os.fsdecode(rest)
+            yield from _decoded(whole, separator)
+    yield from _decoded([rest], separator)
+
+
+def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    end = b"" if separator == b"\0" else b"\r"
+    return map(os.fsdecode, filter(None, (name.removesuffix(end) for name in names)))

@@ -1,7 +1,6 @@
 """One run of `digits classify` over any number of files: what is read, skipped, counted and told."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from client.answers import Prediction
 from client.console import note
 from client.errors import NoDigit, ServerError
-from client.files import STDIN
+from client.files import STDIN, stdin
 from client.image import read_pipe
 from client.remote import Client
 from client.report import Report
@@ -96,7 +95,7 @@ class Run:
 
 def picture(file: str) -> str | bytes:
     """Give what the client reads: the file of that name, or what stands on stdin."""
-    return read_pipe(sys.stdin.buffer) if file == STDIN else file
+    return read_pipe(stdin()) if file == STDIN else file
 
 
 def named(result: Result) -> Result:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from client.files import find_files, find_images, read_names
+from client.files import all_files, find_files, find_images, read_names
 
 
 class Trickle(io.BytesIO):
@@ -49,6 +49,12 @@ def test_names_are_given_as_they_are_also_when_there_is_no_such_file(folder):
     assert list(find_files(names)) == names
 
 
+def test_a_name_that_cannot_be_looked_up_stops_nothing(folder):
+    names = ["a.png", 300 * "x" + ".png", "2.png"]
+    (folder / "list").write_text("\n".join(names))
+    assert list(all_files(names, str(folder / "list"))) == 2 * names
+
+
 def test_a_folder_without_images_is_given_itself(folder):
     (folder / "empty").mkdir()
     assert list(find_files(["empty"])) == ["empty"]
@@ -68,6 +74,8 @@ def test_a_pipe_in_a_folder_is_not_waited_for_and_a_loop_of_links_ends(folder):
         (b"a.png\n\nb.png", ["a.png", "b.png"]),
         (b"a.png\0b c.png\0", ["a.png", "b c.png"]),
         (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
+        (b"a.png\r\nb.png\r\n", ["a.png", "b.png"]),
+        (b"a.png\r\nb.png\r", ["a.png", "b.png"]),
         (b"", []),
     ],
 )
@@ -77,4 +85,4 @@ def test_a_list_has_a_name_a_line_or_nul_behind_each(written, names, block):
 
 
 def test_a_name_in_a_list_with_nul_may_hold_a_line_end():
-    assert list(read_names(Trickle(b"two\nlines.png\0b.png\0", 1 << 16))) == ["two\nlines.png", "b.png"]
+    assert list(read_names(Trickle(b"two\nlines.png\0b.png\r\0", 1 << 16))) == ["two\nlines.png", "b.png\r"]
