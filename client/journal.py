@@ -11,7 +11,8 @@ from client.results import Result
 class Journal(Report):
     """Appends records to a file and knows which files it has. What stands in it is done, also where it failed.
 
-    A line that was cut off by the interruption is taken away. Raises UsageError when the file holds something else.
+    A last line that was cut off by the interruption, or is the results table of --json, is taken away. Raises
+    UsageError when the file holds something else.
     """
 
     has_benchmark = False  # it holds files only
@@ -23,18 +24,22 @@ class Journal(Report):
         self._file.truncate(end)
 
     def _read(self, path: Path) -> int:
-        """Learn what is done, and give where the last whole line ends."""
-        end = self._file.seek(0)
+        """Learn what is done, and give where the last whole line of a file ends."""
+        end = position = self._file.seek(0)
         for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
                 break
+            position += len(line)
             try:
-                self._done.add(json.loads(line)["file"])
+                told = json.loads(line)
+                if "benchmark" in told:
+                    continue
+                self._done.add(told["file"])
             except (ValueError, TypeError, KeyError) as error:
                 raise UsageError(
                     f"{path} line {number} is not from digits classify. Name another file with --resume"
                 ) from error
-            end += len(line)
+            end = position
         return end
 
     def wants(self, file: str) -> bool:

@@ -124,6 +124,16 @@ def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(
     assert (again.returncode, again.stderr) == (0, "1,501 files: 0 classified, 1,501 done before\n")
 
 
+def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
+    answers = tmp_path / "digits.jsonl"
+    half = [many / name for name in ("0.png", "1.png")]
+    answers.write_text(digits("classify", *half, "--server", served, "--json").stdout)
+    assert "benchmark" in answers.read_text()
+    finished = digits("classify", *half, many / "2.png", "--server", served, "--resume", answers)
+    assert finished.stderr == "3 files: 1 classified, 2 done before\n"
+    assert done(answers) == [f"{many}/{number}.png" for number in range(3)]
+
+
 def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path):
     (tmp_path / "notes.txt").write_text("seven\n")
     finished = digits("classify", many, "--server", served, "--resume", tmp_path / "notes.txt")
