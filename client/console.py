@@ -4,7 +4,7 @@ import atexit
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from client.errors import DigitsError
 
@@ -48,7 +48,7 @@ def run(app: "typer.Typer") -> None:
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
-    _buffer_lines()
+    _prepare_stdout(sys.stdout)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     try:
         try:
@@ -68,10 +68,15 @@ def run(app: "typer.Typer") -> None:
         )
 
 
-def _buffer_lines() -> None:
-    """Buffer by lines what PYTHONUNBUFFERED would not: a write that fails stays, and is told by `_flush`."""
-    out = sys.stdout
-    if getattr(out, "write_through", False):
+def _prepare_stdout(out: Any) -> None:
+    """Write as \\u… what its encoding lacks, and buffer lines also where PYTHONUNBUFFERED is set.
+
+    What a write that fails leaves in the buffer fails again in `_flush`, which tells it.
+    """
+    if out is None:
+        return
+    out.reconfigure(errors="backslashreplace")
+    if out.write_through:
         sys.stdout = open(out.fileno(), "w", 1, out.encoding, out.errors, closefd=False)  # noqa: SIM115
 
 

@@ -70,7 +70,8 @@ class Csv(Report):
     DIGITS = tuple(f"p{digit}" for digit in range(10))
 
     def __init__(self) -> None:
-        sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]  # names are bytes
+        # Names are bytes, which may be no text, and any text, which may not be in Windows' code page
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         self._writer.writerow((*self.COLUMNS, *self.DIGITS, "notes", "error"))
 

@@ -27,7 +27,8 @@ def show(file: str, picture: Picture, folder: Path) -> None:
     if isinstance(outcome, Prepared):
         canvas.paste(Image.fromarray(outcome.pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST), (SIDE + 10, 0))
     folder.mkdir(parents=True, exist_ok=True)
-    canvas.save(folder / f"{'_'.join(Path(file).parts).strip('/_')}.png")
+    path = Path(file)
+    canvas.save(folder / f"{'_'.join(path.relative_to(path.anchor).parts)}.png")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

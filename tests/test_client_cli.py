@@ -153,6 +153,28 @@ def test_a_long_file_name_is_not_cut_when_piped(digits, served, pictures):
     assert rows(finished.stdout)[1] == [name, "2"]
 
 
+def test_a_file_name_that_the_code_page_lacks_is_written_all_the_same(command, served, pictures):
+    name = "число.png"
+    (pictures / name).write_bytes((pictures / "2.png").read_bytes())
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+
+    def classify(*options):
+        arguments = [command, "classify", name, "--server", served, *options]
+        return subprocess.run(arguments, cwd=pictures, env=environment, check=True, capture_output=True).stdout
+
+    assert name.encode("ascii", "backslashreplace") in classify()
+    assert name.encode() in classify("--csv")
+    (pictures / name).unlink()
+
+
+@pytest.mark.parametrize("argument", ["-", "--files-from=-"])
+def test_a_closed_stdin_is_a_usage_error(command, served, argument):
+    shell = f"{command} classify {argument} --server {served} <&-"
+    finished = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (finished.returncode, finished.stderr.count("\n")) == (2, 1)
+    assert "stdin is closed" in finished.stderr
+
+
 def test_a_file_name_cannot_write_markup_or_commands_to_the_terminal(digits, served, pictures):
     name = "[red]\x1b[31m\n.png"
     (pictures / name).write_bytes((pictures / "2.png").read_bytes())
