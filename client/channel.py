@@ -77,8 +77,13 @@ def named(server: str) -> str:
     names = [part.strip() for part in server.removeprefix(DNS).split(",")]
     if not all(names) or (server.startswith(DNS) and len(names) > 1):
         raise UsageError(f"server {server or 'empty'}: give HOST:PORT, or several with commas between them")
-    names = [name if ":" in name else f"{name}:{contract.GRPC_PORT}" for name in names]
-    return (DNS if server.startswith(DNS) else "") + ",".join(names)
+    return (DNS if server.startswith(DNS) else "") + ",".join(map(_with_port, names))
+
+
+def _with_port(name: str) -> str:
+    if name.count(":") > 1 and name[0] != "[":
+        name = f"[{name}]"  # IPv6
+    return name if ":" in name.rpartition("]")[2] else f"{name}:{contract.GRPC_PORT}"
 
 
 def connect(api: Any, server: str, security: Security) -> Any:
@@ -96,14 +101,20 @@ def connect(api: Any, server: str, security: Security) -> Any:
 
 
 def _together(names: list[str]) -> str:
-    """Give several addresses as one target, which gRPC takes as numbers only."""
-    found: list[str] = []
-    for name in names:
-        host, _, port = name.rpartition(":")
-        try:
-            found.append(f"{socket.gethostbyname(host)}:{port}")
-        except OSError:
-            continue  # a replica that is gone must not keep the others from answering
+    """Give several addresses as one target, which gRPC takes as numbers of one kind only."""
+    found = [(number, name.rpartition(":")[2]) for name in names if (number := _resolve(name.rpartition(":")[0]))]
     if not found:
         raise ServerUnavailable(f"none of {', '.join(names)} resolves. Give addresses as --server", "UNAVAILABLE")
-    return "ipv4:" + ",".join(found)
+    if not any(":" in number for number, _ in found):
+        return "ipv4:" + ",".join(f"{number}:{port}" for number, port in found)
+    mapped = [(number if ":" in number else f"::ffff:{number}", port) for number, port in found]  # RFC 4291, 2.5.5.2
+    return "ipv6:" + ",".join(f"[{number}]:{port}" for number, port in mapped)
+
+
+def _resolve(host: str) -> str | None:
+    """Give the address of a host, of IPv4 if it has one. A replica that is gone does not keep others from answering."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])

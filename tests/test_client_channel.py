@@ -1,7 +1,8 @@
 """How a server is reached: several addresses, TLS, client certificates, tokens. Against real gRPC servers."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
@@ -26,13 +27,13 @@ class Counting(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def serving(credentials=None):
+def serving(credentials=None, host="127.0.0.1"):
     handler = Counting()
     server = grpc.server(ThreadPoolExecutor(4), handlers=[handler])
-    at = "127.0.0.1:0"
+    at = f"{host}:0"
     port = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
     server.start()
-    yield f"127.0.0.1:{port}", handler
+    yield f"{host}:{port}", handler
     server.stop(None).wait()
 
 
@@ -107,6 +108,20 @@ def test_an_address_that_is_gone_is_passed_over():
         assert len(handler.calls) == 10
 
 
+def has_ipv6():
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine speaks no IPv6")
+@pytest.mark.parametrize("host", ["[::1]", "127.0.0.1"])
+def test_several_addresses_may_be_of_both_kinds_and_one_no_name_at_all(host):
+    with serving(host=host) as (address, handler), Client(f"a..b,[::1]:1,{address}") as client:
+        client.status()
+        assert len(handler.calls) == 1
+
+
 def test_a_name_with_several_addresses_is_resolved_by_dns():
     with serving() as (address, handler), Client(f"dns:///localhost:{address.rpartition(':')[2]}") as client:
         client.status()
@@ -121,6 +136,8 @@ def test_a_name_with_several_addresses_is_resolved_by_dns():
         ("a, b:9", "a:8500,b:9"),
         ("dns:///box", "dns:///box:8500"),
         ("[::1]:9", "[::1]:9"),
+        ("[::1]", "[::1]:8500"),
+        ("::1,a", "[::1]:8500,a:8500"),
     ],
 )
 def test_a_port_that_is_left_out_is_8500(given, full):
