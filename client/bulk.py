@@ -8,6 +8,7 @@ import glob
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -51,6 +52,7 @@ def classify(
     if filesystem.exists(folder) and filesystem.ls(folder):
         raise UsageError(f"{out} is not empty. Name another folder with --out")
     names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from)))
+    connection = {name: _whole(value) if isinstance(value, Path) else value for name, value in connection.items()}
     with Client(**connection) as client:
         client.status()  # no server: say so before anything is started
     with connected(address) as ray:
@@ -62,12 +64,16 @@ def classify(
 
 
 def expand(files: list[str], files_from: str | None) -> Iterator[str]:
-    """Give the files that arguments mean; addresses with :// are looked for by fsspec."""
+    """Give the files that arguments mean, whole, as nodes work elsewhere; addresses with :// are fsspec's."""
     for name in all_files([name for name in files if "://" not in name], files_from):
-        yield name
+        yield name if "://" in name else _whole(name)
     for name in files:
         if "://" in name:
             yield from _expand_address(name)
+
+
+def _whole(name: str | Path) -> str:
+    return os.path.abspath(name)  # noqa: PTH100 (Path's leaves .. in)
 
 
 def _expand_address(address: str) -> Iterable[str]:

@@ -92,8 +92,8 @@ def classify(
     if cluster or out:
         connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout}
         connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}
-        if as_csv or resume or show:
-            raise UsageError("--csv, --resume and --show are for one machine: leave them out with --cluster")
+        if as_csv or resume or show or processes:
+            raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
         _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a server that restarts is no line on stderr
