@@ -93,7 +93,7 @@ class AsyncClient(Connection):
         wait = Wait(self._peer, timeout)
         while True:
             with wait.forgiving():
-                if version := available(await self.status()):
+                if version := available(await self._ask(self._peer.status(), timeout=wait.look(self.timeout))):
                     return version
             await asyncio.sleep(wait.pause())
 
@@ -105,8 +105,8 @@ class AsyncClient(Connection):
             self._checked = True
         return await self._ask(self._peer.predict(batch.images), patience)
 
-    async def _ask(self, question: Question[Answer], patience: float = 0) -> Answer:
-        return await ask(self._channel, question, self._peer, self._budget(patience))
+    async def _ask(self, question: Question[Answer], patience: float = 0, timeout: float | None = None) -> Answer:
+        return await ask(self._channel, question, self._peer, self._budget(patience, timeout))
 
 
 async def _results(flight: Flight) -> list[Result]:

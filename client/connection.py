@@ -6,7 +6,7 @@ from client import contract
 from client.channel import File, Security, connect, named
 from client.digit import Pixels
 from client.patience import Budget, positive
-from client.prepare import Picture, prepare
+from client.prepare import BATCH, Picture, prepare
 from client.questions import Peer
 
 IN_FLIGHT = 3
@@ -47,5 +47,5 @@ class Connection:
         """Give what the network sees of a picture, uint8 [28, 28]. Raises InvalidImage."""
         return prepare(picture).pixels
 
-    def _budget(self, patience: float = 0) -> Budget:
-        return Budget(self.timeout, patience)
+    def _budget(self, patience: float = 0, timeout: float | None = None) -> Budget:
+        return Budget(timeout or self.timeout, patience)

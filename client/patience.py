@@ -16,6 +16,10 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """... up to this: a server that is back after a minute is not left waiting."""
 POLL_SECONDS = 0.1
+SHORTEST_LOOK = 1.0
+"""Seconds; gRPC's own tries, after which it says what is wrong with a connection, take 0.7."""
+DAY = 86_400
+"""Seconds that anything is waited for at most: gRPC's own limit of 2⁶³ ns is a deadline that is over at once."""
 BUSY = {"RESOURCE_EXHAUSTED"}
 RESTARTING = {"UNAVAILABLE", "CANCELLED", "ABORTED", "NOT_FOUND"}
 """What clients see of a server that stops, starts and has not loaded its model yet, past gRPC's own few retries."""
@@ -53,7 +57,7 @@ class Wait:
     """The wait for a version to become AVAILABLE, at most `timeout` seconds."""
 
     def __init__(self, peer: Peer, timeout: float) -> None:
-        self._end = time.monotonic() + timeout
+        self._end = time.monotonic() + (timeout and positive(timeout))
         self._late = DeadlineExceeded(
             f"{peer.model} at {peer.server} is not ready after {timeout:g} s. Look into the server's log",
             "DEADLINE_EXCEEDED",
@@ -69,6 +73,10 @@ class Wait:
         except (ServerUnavailable, DeadlineExceeded, ModelNotFound) as error:
             self._failure = error
 
+    def look(self, timeout: float) -> float:
+        """Give the seconds that a look may take which may take `timeout` by itself."""
+        return min(timeout, max(self._end - time.monotonic(), SHORTEST_LOOK))
+
     def pause(self) -> float:
         """Give the seconds until the next look. Raises the last failure when the time is over."""
         if time.monotonic() > self._end:
@@ -83,6 +91,6 @@ def available(versions: list[VersionStatus]) -> VersionStatus | None:
 
 def positive(timeout: float) -> float:
     """Check a number of seconds. Raises UsageError."""
-    if not timeout > 0:
-        raise UsageError(f"timeout {timeout:g}: give a number of seconds above 0")
+    if not 0 < timeout <= DAY:
+        raise UsageError(f"timeout {timeout:g}: give a number of seconds above 0, and at most {DAY:,}, a day")
     return timeout

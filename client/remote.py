@@ -104,7 +104,7 @@ class Client(Connection):
         wait = Wait(self._peer, timeout)
         while True:
             with wait.forgiving():
-                if version := available(self.status()):
+                if version := available(self._call(self._peer.status(), timeout=wait.look(self.timeout)).result()):
                     return version
             time.sleep(wait.pause())
 
@@ -120,8 +120,8 @@ class Client(Connection):
     def _ask(self, question: Question[Answer]) -> Answer:
         return self._call(question).result()
 
-    def _call(self, question: Question[Answer], patience: float = 0) -> Call[Answer]:
-        return Call(self._channel, question, self._peer, self._budget(patience))
+    def _call(self, question: Question[Answer], patience: float = 0, timeout: float | None = None) -> Call[Answer]:
+        return Call(self._channel, question, self._peer, self._budget(patience, timeout))
 
 
 def _landed(flight: Flight) -> bool:

@@ -215,7 +215,7 @@ FAILURES = {
         2,
         "server http://127.0.0.1:8500: give HOST:PORT without a scheme, for example 127.0.0.1:8500",
     ),
-    "no seconds": (["--timeout", "0"], 2, "timeout 0: give a number of seconds above 0"),
+    "no seconds": (["--timeout", "0"], 2, "timeout 0: give a number of seconds above 0, and at most 86,400, a day"),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -578,6 +579,20 @@ def test_a_channel_of_ones_own_is_used_and_left_open(told):
 
 def test_closing_twice_does_no_harm(served):
     one = Client(served)
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, -1])
+def test_a_wait_has_an_end(asking, timeout):
+    with pytest.raises(client.UsageError):
+        asking.wait_until_ready(timeout)
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_asked(told, opened):
+    release = threading.Event()
+    told.answers[STATUS] = lambda request: release.wait(60)
+    with opened(told.address, timeout=3_600) as one, pytest.raises(client.DeadlineExceeded):
+        one.wait_until_ready(0.2)
+    release.set()
+
+
     one.close()
     one.close()
     assert repr(one) == f"Client('{served}', model='digits', version=None)"
@@ -588,7 +603,16 @@ def test_the_port_may_be_left_out():
         assert one.server == "localhost:8500"
 
 
-@pytest.mark.parametrize("wrong", [{"server": "http://localhost:8500"}, {"timeout": 0}, {"timeout": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"server": "http://localhost:8500"},
+        {"timeout": 0},
+        {"timeout": math.nan},
+        {"timeout": math.inf},
+        {"batch": 0},
+    ],
+)
 def test_arguments_that_cannot_be_right_are_usage_errors(wrong):
     with pytest.raises(client.UsageError):
         Client(**wrong)
