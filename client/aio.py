@@ -55,7 +55,7 @@ class AsyncClient(Connection):
     ) -> AsyncIterator[Result]:
         """Classify any number of pictures in bounded memory, as Client.stream does."""
         flights: deque[Flight] = deque()
-        source = batches(pictures, processes)
+        source = batches(pictures, processes, self._batch)
         try:
             while batch := await asyncio.to_thread(next, source, None):
                 flights.append((batch, asyncio.create_task(self._predict(batch, patience))))

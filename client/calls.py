@@ -6,7 +6,7 @@ from typing import Any, Generic
 
 import grpc
 
-from client.errors import REASONS, STATUSES, ServerError
+from client.errors import REASONS, STATUSES, TOO_LARGE, TOO_LARGE_WORDS, ServerError
 from client.patience import Budget
 from client.questions import RESPONSES, Answer, Peer, Question
 
@@ -29,7 +29,7 @@ class Call(Generic[Answer]):
             try:
                 return self._question.read(self._future.result())
             except grpc.RpcError as error:
-                pause = self._budget.pause(error.code().name)
+                pause = None if is_too_large(error) else self._budget.pause(error.code().name)
                 if pause is None:
                     raise translate(error, self._peer, self._budget.timeout) from error
             time.sleep(pause)
@@ -47,7 +47,7 @@ async def ask(channel: grpc.aio.Channel, question: Question[Answer], peer: Peer,
         try:
             return question.read(await method(question.request, timeout=budget.attempt()))
         except grpc.aio.AioRpcError as error:
-            pause = budget.pause(error.code().name)
+            pause = None if is_too_large(error) else budget.pause(error.code().name)
             if pause is None:
                 raise translate(error, peer, budget.timeout) from error
         await asyncio.sleep(pause)
@@ -59,10 +59,16 @@ def _method(channel: Any, question: Question[Answer]) -> Any:
     )
 
 
+def is_too_large(error: Any) -> bool:
+    """Tell whether a request is more than a server ever takes, of images or of bytes, though it may look busy."""
+    details = error.details() or ""
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(words in details for words in TOO_LARGE_WORDS)
+
+
 def translate(error: Any, peer: Peer, timeout: float) -> ServerError:
     """Put a `grpc.RpcError` into our words: the class and the message of its status, with the server's details."""
     status, details = error.code().name, (error.details() or "no details").strip()
-    kind, message = STATUSES[status]
+    kind, message = TOO_LARGE if is_too_large(error) else STATUSES[status]
     last = details.rsplit(": ", 1)[-1]  # gRPC tells its whole way to "Connection refused (111)"
     reason = next((ours for theirs, ours in REASONS.items() if theirs in details), last)
     values = {"server": peer.server, "model": peer.model, "timeout": timeout}

@@ -20,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None)
 Server = Annotated[
     str, typer.Option(help="HOST:PORT, several with commas, or dns:///NAME:PORT.", envvar="DIGITS_SERVER")
 ]
-Model = Annotated[str, typer.Option(help="The model to ask: digits, or one of A to F.")]
+Model = Annotated[str, typer.Option(help="The model to ask: digits, a letter from A to G, or ensemble.")]
 Timeout = Annotated[float, typer.Option(help="Seconds that a request may take.")]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
 Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority to trust; means --tls.")]
@@ -72,6 +72,7 @@ def classify(
     resume: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add JSON Lines to FILE, without the files that it has.")
     ] = None,
+    batch: Annotated[int, typer.Option(help="Images a request.", min=1)] = 256,
     processes: Annotated[int, typer.Option(help="Processes that read slow images; 0: one a core.", min=0)] = 0,
     show: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write what the network sees beside each image, as PNG.")
@@ -90,7 +91,7 @@ def classify(
 ) -> None:
     """See CLASSIFY_HELP."""
     if cluster or out:
-        connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout}
+        connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout, "batch": batch}
         connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}
         if as_csv or resume or show or processes:
             raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
@@ -104,7 +105,9 @@ def classify(
 
     report, run = _report(as_json, as_csv, resume), Run()
     with (
-        Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client,
+        Client(
+            server, model=model, timeout=timeout, batch=batch, tls=tls, ca=ca, cert=cert, key=key, token=token
+        ) as client,
         progress(_counter(files or [], files_from)) as moved,
     ):
         run.classify(client, all_files(files or [], files_from), report, processes or cores(), moved, show)

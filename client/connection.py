@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from client import contract
 from client.channel import File, Security, connect, named
 from client.digit import Pixels
+from client.errors import UsageError
 from client.patience import Budget, positive
 from client.prepare import BATCH, Picture, prepare
 from client.questions import Peer
@@ -26,6 +27,7 @@ class Connection:
         timeout: float = 5.0,
         model: str = contract.MODEL,
         version: int | None = None,
+        batch: int = BATCH,
         tls: bool = False,
         ca: File | None = None,
         cert: File | None = None,
@@ -34,6 +36,9 @@ class Connection:
         channel: Any = None,
     ) -> None:
         self.server, self.timeout, self.model, self.version = named(server), positive(timeout), model, version
+        if batch < 1:
+            raise UsageError(f"batch {batch}: give a number of images above 0")
+        self._batch = batch
         self._peer = Peer(self.server, model, version)
         self._owns_channel = channel is None
         self._channel = channel or connect(self._api, self.server, Security(tls, ca, cert, key, token))

@@ -107,6 +107,12 @@ REASONS = {
     "http1.x": "that is a port for HTTP, as REST's; gRPC's is another",
 }
 """What gRPC says of a connection that fails, in part → what it means for a person."""
+TOO_LARGE_WORDS = "Split it.", "message larger than max"
+"""What our server and gRPC say of a request that is refused whenever it is sent."""
+TOO_LARGE: tuple[type[ServerError], str] = (
+    InvalidRequest,
+    "{server} takes smaller requests only ({details}). Give fewer images a request with --batch",
+)
 STATUSES: dict[str, tuple[type[ServerError], str]] = {
     "UNAVAILABLE": (
         ServerUnavailable,

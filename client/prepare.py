@@ -151,13 +151,13 @@ def attempt(picture: Picture, guard: Guard = OWN_FILES) -> Outcome:
         return error
 
 
-def batches(pictures: Iterable[Picture], processes: int = 1) -> Iterator[Batch]:
+def batches(pictures: Iterable[Picture], processes: int = 1, size: int = BATCH) -> Iterator[Batch]:
     """Prepare a stream of pictures, in order and never more than a few batches ahead."""
     batch, started = Batch(), time.monotonic()
     for picture, outcome in outcomes(pictures, processes):
         batch.pictures.append(picture)
         batch.outcomes.append(outcome)
-        if len(batch.pictures) == BATCH or time.monotonic() - started > LONGEST_WAIT:
+        if len(batch.pictures) == size or time.monotonic() - started > LONGEST_WAIT:
             yield batch
             batch, started = Batch(), time.monotonic()
     if batch.pictures:

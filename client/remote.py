@@ -29,8 +29,9 @@ class Client(Connection):
 
     `server` is HOST:PORT, several of them with commas, or dns:///NAME:PORT for all addresses of a name; calls go round.
     `timeout` is what a request may take in seconds, with every further try. `version` asks for one version instead of
-    the newest. `tls`, `ca`, `cert`, `key` and `token` are those of Security in client/channel.py. With a `channel` of
-    your own, which stays yours to close, `server` is only its name in messages. Every method may raise a ServerError
+    the newest. A request holds at most `batch` images. `tls`, `ca`, `cert`, `key` and `token` are those of Security in
+    client/channel.py; the certificates of several servers are for the first one's name. With a `channel` of your own,
+    which stays yours to close, `server` is only its name in messages. Every method may raise a ServerError
     (client/errors.py), and never a `grpc.RpcError`.
     """
 
@@ -62,11 +63,12 @@ class Client(Connection):
         """Classify any number of pictures in bounded memory: one Result each, in order, also for a bad one.
 
         More `processes` read slow pictures side by side. A server that has answered and then goes away is waited for,
-        `patience` seconds; nothing is lost or done twice.
+        `patience` seconds; nothing is lost or done twice. Pictures are read ahead of their answers: a source that
+        waits for an answer before it gives the next picture waits for ever.
         """
         flights: deque[Flight] = deque()
         try:
-            for batch in batches(pictures, processes):
+            for batch in batches(pictures, processes, self._batch):
                 flights.append((batch, self._send(batch, patience)))
                 while flights and (len(flights) == IN_FLIGHT or _landed(flights[0])):
                     yield from _results(flights.popleft())

@@ -283,6 +283,15 @@ def test_a_refused_request_is_sent_again_until_it_is_taken(told, asking):
     assert len(told.sent(PREDICT)) == 4
 
 
+@pytest.mark.parametrize("limit", [("--max-images", "100"), ("--max-message-mib", "1")], ids=["images", "bytes"])
+def test_a_request_that_is_too_large_is_refused_once_and_smaller_ones_are_answered(launch, opened, limit):
+    server = launch(*limit).endpoints["gRPC"]
+    with opened(server, batch=1500, timeout=600) as one, pytest.raises(client.InvalidRequest, match="with --batch"):
+        one.classify([ONE] * 1500)
+    with opened(server, batch=100) as one:
+        assert len(one.classify([ONE] * 1500)) == 1500
+
+
 def test_an_unavailable_server_is_tried_again_by_grpc(told, asking):
     left = iter([grpc.StatusCode.UNAVAILABLE] * 2)
     told.answers[PREDICT] = lambda request: next(left, None) or sevens(request)
@@ -348,16 +357,6 @@ def test_a_stream_reads_no_further_ahead_than_a_few_batches(told):
         stream.close()
 
 
-def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
-    for number in range(44):
-        sheet = Image.effect_noise((600, 600), 8)
-        ImageDraw.Draw(sheet).line((300, 150, 300, 450), fill=0, width=30)
-        sheet.save(tmp_path / f"{number}.png", compress_level=0)
-    pictures = [tmp_path / f"{number}.png" for number in range(44)] + [tmp_path / "no.png", ONE]
-    results = list(asking.stream(pictures, processes=2))
-    assert [str(result.picture) for result in results] == [str(picture) for picture in pictures]
-    assert [result.error is None for result in results] == [True] * 44 + [False, True]
-
 @pytest.fixture
 def photo():
     """The bytes of a JPEG of 2000 by 1500 pixels with a stroke."""
@@ -396,6 +395,16 @@ def test_the_processes_that_read_end_when_theirs_is_killed(tmp_path, photo):
         reader.kill()
         reader.stdout.read()  # ends with the last process that has it open
 
+
+def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
+    for number in range(44):
+        sheet = Image.effect_noise((600, 600), 8)
+        ImageDraw.Draw(sheet).line((300, 150, 300, 450), fill=0, width=30)
+        sheet.save(tmp_path / f"{number}.png", compress_level=0)
+    pictures = [tmp_path / f"{number}.png" for number in range(44)] + [tmp_path / "no.png", ONE]
+    results = list(asking.stream(pictures, processes=2))
+    assert [str(result.picture) for result in results] == [str(picture) for picture in pictures]
+    assert [result.error is None for result in results] == [True] * 44 + [False, True]
 
 
 def test_what_the_network_sees_can_be_had_without_a_server(mnist_test):
@@ -570,15 +579,6 @@ def test_a_version_that_never_gets_ready_ends_the_wait(told, asking):
         asking.wait_until_ready(0.2)
 
 
-def test_a_channel_of_ones_own_is_used_and_left_open(told):
-    with grpc.insecure_channel(told.address) as channel:
-        for _ in range(2):
-            with Client("a name for messages", channel=channel) as one:
-                assert len(one.classify([ONE])) == 1
-
-
-def test_closing_twice_does_no_harm(served):
-    one = Client(served)
 @pytest.mark.parametrize("timeout", [math.nan, math.inf, -1])
 def test_a_wait_has_an_end(asking, timeout):
     with pytest.raises(client.UsageError):
@@ -593,6 +593,15 @@ def test_a_silent_server_is_not_waited_for_longer_than_asked(told, opened):
     release.set()
 
 
+def test_a_channel_of_ones_own_is_used_and_left_open(told):
+    with grpc.insecure_channel(told.address) as channel:
+        for _ in range(2):
+            with Client("a name for messages", channel=channel) as one:
+                assert len(one.classify([ONE])) == 1
+
+
+def test_closing_twice_does_no_harm(served):
+    one = Client(served)
     one.close()
     one.close()
     assert repr(one) == f"Client('{served}', model='digits', version=None)"
