@@ -56,18 +56,42 @@ def test_two_devices_take_the_steps_of_one(tmp_path):
     assert first == pytest.approx(second, rel=1e-3)
 
 
-def test_two_hosts_end_with_the_same_weights(tmp_path):
+def on_two_hosts(run):
+    """Run something with each host's TF_CONFIG, side by side; give what both gave."""
     workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
 
     def host(index):
-        (tmp_path / str(index)).mkdir()
-        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        return train("A", "notebook", "cpu", tmp_path / str(index), TF_CONFIG=json.dumps(config))
+        return run(index, json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}))
 
     with ThreadPoolExecutor() as pool:
-        first, second = pool.map(host, range(2))
+        return [*pool.map(host, range(2))]
+
+
+def test_two_hosts_end_with_the_same_weights(tmp_path):
+    def host(index, config):
+        (tmp_path / str(index)).mkdir()
+        return train("A", "notebook", "cpu", tmp_path / str(index), TF_CONFIG=config)
+
+    first, second = on_two_hosts(host)
     assert first == second > 0.7
     np.testing.assert_array_equal(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+@pytest.mark.slow
+def test_two_hosts_train_two_models_and_a_third_of_both_and_the_first_exports(digits, tmp_path):
+    def host(index, config):
+        (tmp_path / str(index)).mkdir()
+        options = ["--ensemble", "2", "--limit", "640", "--epochs", "1"]
+        environment = {**os.environ, "TF_CONFIG": config}
+        return digits("train", "A", "B", *options, cwd=tmp_path / str(index), env=environment)
+
+    first, second = on_two_hosts(host)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert {path.name for path in (tmp_path / "0" / "models").iterdir()} == {"A", "B", "ensemble", "digits"}
+    assert second.stderr.splitlines()[-1] == "trained with the other hosts; the first one exports"
+    assert not (tmp_path / "1" / "models").exists()
+    for letter in "AB":
+        assert all([*tmp_path.glob(f"{host}/runs/{letter}_*/concluded")] for host in range(2))
 
 
 def free_port():

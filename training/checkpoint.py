@@ -117,7 +117,7 @@ def claim(run_dir: Path) -> bool:
 
 
 def conclude(run_dir: Path) -> None:
-    """Mark a run as done with: exported, or not the best of its seeds."""
+    """Mark a run as done with: exported, here or by another host, or not the best of its seeds."""
     (run_dir / _MARKER).touch()
 
 

@@ -5,16 +5,15 @@ from typing import Any
 import tensorflow as tf
 
 from client.errors import UsageError
-from training import cluster
 
 
-def configure(device: str, threads: int | None = None) -> tuple[Any, str]:
+def configure(device: str, threads: int | None = None, hosts: int = 1) -> tuple[Any, str]:
     """Set up `device` ("auto", "cpu" or "gpu") before TensorFlow starts; give the strategy and one line about it.
 
-    GPUs grow their memory as needed; several are used together by a MirroredStrategy, several hosts, which TF_CONFIG
-    names, by a MultiWorkerMirroredStrategy. "cpu:2" makes two virtual devices of the CPU, to try that without GPUs.
-    `threads` bounds the CPU's threads: two models side by side, a thread each, use two cores better than one model with
-    two threads. Raises UsageError when a GPU is asked for and there is none.
+    GPUs grow their memory as needed; several are used together by a MirroredStrategy, several `hosts`, which TF_CONFIG
+    names, by a MultiWorkerMirroredStrategy, which waits for all of them. "cpu:2" makes two virtual devices of the CPU,
+    to try that without GPUs. `threads` bounds the CPU's threads: two models side by side, a thread each, use two cores
+    better than one model with two threads. Raises UsageError when a GPU is asked for and there is none.
     """
     kind, _, virtual = device.partition(":")
     gpus = [] if kind == "cpu" else tf.config.list_physical_devices("GPU")
@@ -29,12 +28,12 @@ def configure(device: str, threads: int | None = None) -> tuple[Any, str]:
     if virtual:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(virtual))
-    return _strategy(gpus, int(virtual or 1), threads)
+    return _strategy(gpus, int(virtual or 1), threads, hosts)
 
 
-def _strategy(gpus: list[Any], cpus: int, threads: int | None) -> tuple[Any, str]:
-    if cluster.hosts() > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy(), f"{cluster.hosts()} hosts"
+def _strategy(gpus: list[Any], cpus: int, threads: int | None, hosts: int) -> tuple[Any, str]:
+    if hosts > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy(), f"{hosts} hosts"
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy(), f"{len(gpus)} GPUs"
     if gpus:

@@ -76,16 +76,16 @@ def train(
             f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
             "The same command goes on with the rest"
         )
-    if not cluster.is_chief():
-        note("trained with the other hosts; the first one exports")
-        return outcome
     runs = {job.run_dir.name: job.run_dir for job in jobs}
-    if ensemble and len(trained) > 1 and not outcome.interrupted:
-        _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
-    _choose_seeds(trained, runs, outcome)
-    _publish(models, parallel, jobs[0].data, runner, outcome)
-    for row in trained:
-        if row.model in outcome.published and not outcome.interrupted and not outcome.failures:
+    if cluster.is_chief():
+        if ensemble and len(trained) > 1 and not outcome.interrupted:
+            _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
+        _choose_seeds(trained, runs, outcome)
+        _publish(models, parallel, jobs[0].data, runner, outcome)
+    else:
+        note("trained with the other hosts; the first one exports")
+    if not outcome.interrupted and not outcome.failures:
+        for row in trained:
             checkpoint.conclude(runs[row.run])  # else the same command takes it up again
     return outcome
 

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 
 from client.errors import DigitsError
-from training import checkpoint, data, evaluate, results
+from training import checkpoint, cluster, data, evaluate, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
 from training.fit import fit
@@ -51,7 +51,7 @@ def finished(job: Job) -> results.Result | None:
 
 def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     """Train on these images; `train` reads and verifies MNIST first."""
-    strategy, device = configure(job.device, job.threads)
+    strategy, device = configure(job.device, job.threads, cluster.hosts())
     architecture = ARCHITECTURES[job.letter]
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
     keras.utils.set_random_seed(job.seed)
