@@ -170,6 +170,14 @@ def test_a_nan_fails_the_comparison():
         verify._compare("it", np.full((1, 10), np.nan), np.full((1, 10), np.nan))
 
 
+def test_packages_of_our_names_where_the_user_works_are_not_taken_for_ours(run_dir, tmp_path, digits):
+    for name in ("client", "serving", "training"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not ours')")
+    finished = digits("export", run_dir, cwd=tmp_path)
+    assert (finished.returncode, (tmp_path / "models" / "A" / "1").is_dir()) == (0, True), finished.stderr
+
+
 def version_files(path):
     return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 

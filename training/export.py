@@ -156,10 +156,10 @@ def check(model: keras.Model, images: data.Array, directory: Path) -> None:
     with tempfile.NamedTemporaryFile(suffix=".npz") as reference:
         np.savez(reference, images=images, probabilities=_probabilities(model, tf.constant(images)))
         reference.flush()
-        command = [sys.executable, "-m", "training.verify", str(directory), reference.name]
-        finished = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-        )
+        # -P and our own path: a folder `training` where the user works must not stand for this package
+        command = [sys.executable, "-P", "-m", "training.verify", str(directory), reference.name]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": "-1"}
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
     if finished.returncode:
         reason = (finished.stderr.strip() or "no reason given").splitlines()[-1]
         raise ExportError(
