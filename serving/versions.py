@@ -108,7 +108,7 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
             shutil.copytree(source, directory, dirs_exist_ok=True)
             origin = {"copied_from": f"{source.parent.name}/{source.name}", "reason": reason}
             (directory / EXTRA).mkdir(exist_ok=True)
-            (directory / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
+            write_json(directory / ORIGIN_FILE, origin)
         except OSError as error:
             why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # of the first file
             why = str(why).partition(":")[0]  # without the paths
@@ -140,3 +140,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object")
     return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object, in which paths are text, whole or not at all: a full disk leaves what was there."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(content, indent=1, default=os.fspath) + "\n")
+    partial.replace(path)

@@ -208,6 +208,19 @@ def test_a_training_whose_turn_never_came_is_found_again(tmp_path):
     assert not {job.run_dir for job in first} & {job.run_dir for job in pipeline.run_dirs(tmp_path, jobs, resume=False)}
 
 
+def test_a_run_whose_settings_cannot_be_written_again_for_want_of_room_is_found_again(tmp_path):
+    jobs = [Job(letter="A", run_dir=tmp_path)]
+    [job] = pipeline.run_dirs(tmp_path, jobs, resume=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.write_config(job.run_dir, job, recipe={"name": "tuned"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert pipeline.run_dirs(tmp_path, jobs, resume=True) == [job]
+
+
 TAKE_UP = """
 import sys
 from pathlib import Path

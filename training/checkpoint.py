@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from client.errors import DigitsError
+from serving.versions import write_json
 from training.job import Job
 
 FILE = "checkpoint.npz"
@@ -80,8 +81,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 def write_config(run_dir: Path, job: Job, **details: Any) -> None:
     """Write down what a run trains, and by what settings it is found again."""
-    config = {"settings": job.settings(), "job": dataclasses.asdict(job), **details}
-    (run_dir / CONFIG).write_text(json.dumps(config, indent=1, default=str) + "\n")
+    write_json(run_dir / CONFIG, {"settings": job.settings(), "job": dataclasses.asdict(job), **details})
 
 
 def recipe_of(run_dir: Path) -> Any:
@@ -125,4 +125,4 @@ def _config(run_dir: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((run_dir / CONFIG).read_text()))
     except (OSError, ValueError, TypeError):
-        return {}  # killed while it was written
+        return {}  # missing or damaged

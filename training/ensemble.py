@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from client.contract import IMAGE_SIZE
+from serving.versions import write_json
 from training import checkpoint, data, evaluate, layers, results
 from training.device import configure
 
@@ -28,8 +29,7 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     evaluation = evaluate.evaluate(model, data.load(data_path))
     model.save(run_dir / "model.keras")
     settings = json.loads((run_dirs[0] / checkpoint.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
-    config = {"settings": settings, "members": [row.run for row in rows]}
-    (run_dir / checkpoint.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+    write_json(run_dir / checkpoint.CONFIG, {"settings": settings, "members": [row.run for row in rows]})
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
         run=run_dir.name,

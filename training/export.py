@@ -95,7 +95,7 @@ def _write_extra(
 ) -> None:
     (directory / versions.EXTRA).mkdir()
     content = _describe(rows, run_dir)
-    (directory / versions.BENCHMARK_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    versions.write_json(directory / versions.BENCHMARK_FILE, content)
     shutil.copy(run_dir / results.EVALUATION, directory / versions.EVALUATION_FILE)
     evaluation = versions.read_json(directory / versions.EVALUATION_FILE)
     card.write(directory, content, evaluation, mnist.unseen)
@@ -131,7 +131,7 @@ def write_litert(model: keras.Model, directory: Path) -> None:
         "saved_model_sha256": versions.fingerprint(directory),
         "tflite_sha256": hashlib.sha256(converted).hexdigest(),
     }
-    (directory / versions.LITERT_BINDING_FILE).write_text(json.dumps(binding, indent=1) + "\n")
+    versions.write_json(directory / versions.LITERT_BINDING_FILE, binding)
 
 
 def write_warmup(image: data.Array, path: Path) -> None:

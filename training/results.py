@@ -15,7 +15,7 @@ from typing import Any
 from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
-from serving.versions import BENCHMARK_FILE, latest_version, read_json
+from serving.versions import BENCHMARK_FILE, latest_version, read_json, write_json
 
 ENSEMBLE = "ensemble"
 MODELS = ("A", "B", "C", "D", "E", "F", "G", ENSEMBLE)
@@ -101,9 +101,7 @@ def read(path: Path) -> Result:
 
 def write(result: Result, path: Path) -> None:
     """Write the result.json of a run, whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, dataclasses.asdict(result))
 
 
 def benchmark(version_dir: Path) -> dict[str, Any]:
