@@ -102,7 +102,9 @@ def command() -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A real but short training of A and B: its folder (with models/ and runs/) and what the command printed."""
     folder = tmp_path_factory.mktemp("trained")
-    finished = run("train", "A", "B", "--limit", "12000", "--epochs", "6", cwd=folder)
+    cores = sorted(os.sched_getaffinity(0))[:2]  # with more, each of the two would have more threads than one
+    options = {"cwd": folder, "preexec_fn": lambda: os.sched_setaffinity(0, cores)}
+    finished = run("train", "A", "B", "--limit", "12000", "--epochs", "6", **options)
     assert finished.returncode == 0, finished.stderr
     return folder, finished
 

@@ -104,8 +104,13 @@ def test_a_worse_training_leaves_the_served_model_and_says_so(trained, tmp_path,
 
 
 def test_the_same_seed_on_one_thread_gives_the_same_weights(tmp_path, digits):
+    def one_core():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
     def weights(runs):
-        finished = digits("train", "A", "--limit", "600", "--epochs", "2", "--jobs", "1", "--runs", runs, cwd=tmp_path)
+        arguments = ["train", "A", "--limit", "600", "--epochs", "2", "--runs", runs]
+        finished = digits(*arguments, cwd=tmp_path, preexec_fn=one_core)
+        assert "A  training on CPU, 1 thread" in finished.stderr.splitlines()
         assert finished.returncode == 0, finished.stderr
         import keras
 
