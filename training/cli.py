@@ -81,7 +81,9 @@ def train(
         "runs"
     ),
     device: Annotated[Device, typer.Option(help="auto takes GPUs where there are any.")] = Device.auto,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Models trained side by side; default one a core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Models trained side by side; default one a core, with --device gpu one.")
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="bfloat16 and float16 are faster where the hardware has them.")
     ] = (Precision.float32),
@@ -116,7 +118,7 @@ def train(
         jobs = jobs or trainings  # the nodes' room decides
     if cluster.hosts() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
-    parallel = jobs or min(trainings, _cores())
+    parallel = jobs or (1 if device is Device.gpu else min(trainings, _cores()))
     todo = [
         Job(
             letter=letter.value,
