@@ -138,6 +138,12 @@ def test_a_cluster_that_was_killed_is_not_waited_for(digits, tmp_path: Path, mon
     assert finished.stderr.startswith("error: no Ray cluster at auto: [Errno 111] Connection refused. Start one with")
 
 
+def test_a_gpu_that_no_node_has_is_not_waited_for(cluster, digits, tmp_path: Path) -> None:
+    finished = digits("train", "A", "--device", "gpu", "--cluster", cluster.address, cwd=tmp_path)
+    told = f"error: no GPU in the Ray cluster at {cluster.address}. Train with --device cpu, or add a node with one.\n"
+    assert (finished.returncode, finished.stderr) == (2, told)
+
+
 def test_the_replicas_keep_tensorflow_servings_contract(deployed: str) -> None:
     options = ["-p", "no:cacheprovider", "-m", "conformance", "--server", deployed]
     options += [f"--deselect=tests/test_conformance.py::{name}" for name in NOT_ON_RAY]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from client.cluster import connected
+from client.errors import UsageError
 from training.workers import Done, Failed, Runner, Task, attempt
 
 TRIES_AGAIN = 5
@@ -22,10 +23,14 @@ LOOK_SECONDS = 0.2
 def runner(address: str, device: str, threads: int) -> Iterator[Runner]:
     """Give what runs tasks on a cluster while the block lasts; each has so many CPUs, and a GPU where there are any.
 
-    Raises DigitsError without a cluster.
+    Raises DigitsError without a cluster, UsageError when a GPU is asked for and no node has one.
     """
     with connected(address) as ray:
-        gpus = 1 if device == "gpu" or (device == "auto" and ray.cluster_resources().get("GPU")) else 0
+        gpus = 0 if device == "cpu" else min(1, int(ray.cluster_resources().get("GPU", 0)))
+        if device == "gpu" and not gpus:  # Ray would wait for one
+            raise UsageError(
+                f"no GPU in the Ray cluster at {address}. Train with --device cpu, or add a node with one."
+            )
         # A fresh process for each, as workers has: TensorFlow's memory and seeds are its own.
         resources = {"num_cpus": threads, "num_gpus": gpus, "max_calls": 1, "max_retries": TRIES_AGAIN}
         yield partial(run, ray, resources)
