@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -231,6 +232,14 @@ def test_addresses_of_fsspec_and_json_lines_work_too(deployed: str, three_nodes,
         2,
         f"error: {tmp_path / 'rows'} is not empty. Name another folder with --out",
     )
+
+
+def test_with_jobs_1_a_cluster_trains_one_model_after_the_other(cluster, digits, tmp_path: Path) -> None:
+    options = ["--limit", "640", "--epochs", "1", "--jobs", "1", "--cluster", cluster.address]
+    finished = digits("train", "A", "B", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    told = re.findall(r"^\w  (?:training|done)", finished.stderr, re.MULTILINE)
+    assert told == ["B  training", "B  done", "A  training", "A  done"]
 
 
 def test_a_training_ends_with_the_whole_table_when_a_node_dies(

@@ -88,6 +88,7 @@ def test_two_hosts_train_two_models_and_a_third_of_both_and_the_first_exports(di
     first, second = on_two_hosts(host)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert {path.name for path in (tmp_path / "0" / "models").iterdir()} == {"A", "B", "ensemble", "digits"}
+    assert first.stderr.startswith("TF_CONFIG names several hosts: they train one model after the other")
     assert second.stderr.splitlines()[-1] == "trained with the other hosts; the first one exports"
     assert not (tmp_path / "1" / "models").exists()
     for letter in "AB":

@@ -118,6 +118,7 @@ def train(
         jobs = jobs or trainings  # the nodes' room decides
     if cluster.hosts() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
+        note("TF_CONFIG names several hosts: they train one model after the other, each from its beginning")
     parallel = jobs or (1 if device is Device.gpu else min(trainings, _cores()))
     todo = [
         Job(

@@ -4,6 +4,7 @@ All nodes see the folders of runs and models under the same paths. A task whose 
 a training goes on after its last epoch.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,24 +37,25 @@ def runner(address: str, device: str, threads: int) -> Iterator[Runner]:
         yield partial(run, ray, resources)
 
 
-def run(
-    ray: Any, resources: dict[str, Any], tasks: Iterable[tuple[str, Task, Path]], parallel: int = 0
-) -> Iterator[Any]:
-    """Run (name, task, log file) as the nodes have room for; yield what they report, and Done or Failed for each.
+def run(ray: Any, resources: dict[str, Any], tasks: Iterable[tuple[str, Task, Path]], parallel: int) -> Iterator[Any]:
+    """Run (name, task, log file) at most `parallel` at once; yield what they report, and Done or Failed for each.
 
     Leaving the iterator early, by Ctrl-C too, ends the tasks that are still running.
     """
     told = _queue(ray)
     work = ray.remote(**resources)(_work)
-    waiting = {work.remote(name, task, log, told): (name, log) for name, task, log in tasks}
+    waiting, running = deque(tasks), dict[Any, tuple[str, Path]]()
     try:
-        while waiting:
-            landed, _ = ray.wait(list(waiting), timeout=LOOK_SECONDS)
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                name, task, log = waiting.popleft()
+                running[work.remote(name, task, log, told)] = name, log
+            landed, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
             yield from told.get_nowait_batch(told.qsize())
             for reference in landed:
-                yield _outcome(ray, reference, *waiting.pop(reference))
+                yield _outcome(ray, reference, *running.pop(reference))
     finally:
-        for reference in waiting:
+        for reference in running:
             ray.cancel(reference, force=True)
         told.shutdown(force=True)
 
