@@ -108,6 +108,16 @@ def test_the_command_of_an_image_is_one_of_ours(stage: str, digits) -> None:
     assert digits(*arguments, "--help").returncode == 0
 
 
+def test_the_training_of_the_readme_leaves_its_work_outside_the_container(digits) -> None:
+    readme = (ROOT / "README.md").read_text()
+    [line] = [line for line in readme.splitlines() if line.startswith("docker run") and "digits-training" in line]
+    options, _, arguments = line.partition(" digits-training ")
+    [folder] = [rest for word, rest in STAGES["training"] if word == "WORKDIR"]
+    [models] = [rest.partition("=")[2] for word, rest in STAGES["training"] if word == "ENV"]
+    assert re.findall(r'-v "\$PWD/\w+:(\S+)"', options) == [models, f"{folder}/runs"]
+    assert digits(*arguments.split(), "--help").returncode == 0
+
+
 def test_the_embedded_server_runs_as_in_its_image_and_its_health_check_sees_it(digits, launch) -> None:
     word, *options = command("serving", "CMD")
     assert (word, options[:2]) == ("serve", ["--host", "0.0.0.0"])
