@@ -30,6 +30,10 @@ def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(traine
     lines = finished.stderr.splitlines()
     assert "A  training on CPU, 1 thread" in lines
     assert [line[:10] for line in lines if line.startswith("B  epoch")] == [f"B  epoch {n}" for n in range(1, 7)]
+    [done] = [line for line in lines if line.startswith("A  done in")]
+    own = results.own_result(trained[0] / "models" / "A" / "1")
+    told = "{} errors on the 5,000 test images, {} on all 10,000".format(*own.errors)
+    assert done.endswith(f" s, val accuracy {own.val_accuracy:.4f}, {told}")
     assert any(line == "A  exported and checked: models/A/1" for line in lines)
     assert lines[-1] == "next: digits serve --models models"
     header, *rows = finished.stdout.splitlines()

@@ -128,9 +128,9 @@ def _run(
             elif isinstance(message, workers.Done):
                 result: Result = message.outcome
                 trained.append(result)
-                errors = "{} errors of 5,000, {} of 10,000".format(*result.errors)
+                errors = "{} errors on the 5,000 test images, {} on all 10,000".format(*result.errors)
                 display.say(
-                    f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f} ({errors})"
+                    f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}, {errors}"
                 )
             else:
                 _note_failure(message, outcome)
