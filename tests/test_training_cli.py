@@ -399,6 +399,19 @@ def test_an_ensemble_must_have_earned_it_against_what_is_served_too(several, dig
     assert (note in finished.stderr) == ("digits  stays at model A" in finished.stderr) == (versions == [1])
 
 
+def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(several, digits, tmp_path):
+    runs = shutil.copytree(several[0] / "runs", tmp_path / "runs")
+    for pattern, wrong in (("ensemble_*", 13), ("A_*", 16)):
+        path = next(runs.glob(f"{pattern}/result.json"))
+        results.write(replace(results.read(path), distorted_accuracy=1 - wrong / 5000), path)
+        finished = digits("export", path.parent, cwd=tmp_path)
+    assert [line for line in finished.stderr.splitlines() if line.startswith(("digits ", "ensemble "))] == [
+        "digits  stays at model ensemble (accuracy on distorted validation images 0.9974): the best trained now, A, has"
+        " 0.9968. To serve it all the same: digits promote A"
+    ]
+    assert list(list_versions(tmp_path / "models" / "digits")) == [1]
+
+
 def test_of_several_runs_of_a_model_the_best_is_exported(several, digits, tmp_path):
     runs = several[0] / "runs"
     best, worse = results.ranked([results.read(path) for path in runs.glob("A_*/result.json")])

@@ -198,7 +198,7 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
 
 
 def _promote(models: Path, outcome: Outcome) -> None:
-    """Serve the best of the exported models and of what is served now."""
+    """Serve the best of the exported models, unless what is served now ranks above it."""
     rows = [row for row in outcome.finished.values() if row.model in outcome.published]
     try:
         served = results.served_result(models)
@@ -207,13 +207,13 @@ def _promote(models: Path, outcome: Outcome) -> None:
         return
     all_rows = [*rows, served] if served else rows
     best, first, trained = results.best(all_rows), results.ranked(all_rows)[0], results.best(rows)
-    if first is not best:
+    if first is not best and first is not served:
         note(
             f"{first.model}  makes {first.distorted_errors:.1f} errors on distorted validation images and {best.model}"
             f" {best.distorted_errors:.1f}: within a standard error, and it takes longer. To serve it all the same:"
             f" digits promote {first.model}"
         )
-    if best is served:
+    if served and results.ranked([best, served])[0] is served:  # also an ensemble that somebody promoted
         note(
             f"{MODEL}  stays at model {served.model} ({_accuracy(served)}): the best trained now, {trained.model}, has"
             f" {trained.distorted_accuracy:.4f}. To serve it all the same: digits promote {trained.model}"
