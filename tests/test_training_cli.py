@@ -212,6 +212,21 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
     assert not list((tmp_path / "runs").glob("*/concluded")), "the same command goes on with both"
 
 
+def test_ctrl_c_while_the_ensemble_is_made_keeps_its_members(tmp_path, command):
+    arguments = [command, "train", "A", "B", "--ensemble", "2", "--limit", "640", "--jobs", "1", "--epochs", "1"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
+        lines = []
+        for line in training.stderr:
+            lines.append(line)
+            if line.startswith("A  done"):
+                training.send_signal(signal.SIGINT)
+                break
+        lines += training.stderr.readlines()
+    assert training.returncode == 130, lines
+    assert any(line.startswith("interrupted: 2 of 2 finished") for line in lines)
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"A", "B", "digits"}
+
+
 def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)

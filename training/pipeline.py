@@ -67,19 +67,19 @@ def train(
     """
     outcome = Outcome()
     trained: list[Result] = []
+    runs = {job.run_dir.name: job.run_dir for job in jobs}
     try:
         tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
         _run(runner, tasks, parallel, outcome, trained)
+        if ensemble and len(trained) > 1 and cluster.is_chief():
+            _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
     except KeyboardInterrupt:
         outcome.interrupted = True
         note(
             f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
             "The same command goes on with the rest"
         )
-    runs = {job.run_dir.name: job.run_dir for job in jobs}
     if cluster.is_chief():
-        if ensemble and len(trained) > 1 and not outcome.interrupted:
-            _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
         _choose_seeds(trained, runs, outcome)
         _publish(models, parallel, jobs[0].data, runner, outcome)
     else:
