@@ -60,12 +60,21 @@ def latest_version(model_dir: Path) -> tuple[int, Path] | None:
 def staging(model_dir: Path) -> Iterator[Path]:
     """Give a hidden folder beside the versions to write the next one into; it is gone at the end unless published."""
     model_dir.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(model_dir)
     directory = Path(tempfile.mkdtemp(prefix=_STAGING, dir=model_dir))
     directory.chmod(0o755)  # mkdtemp's 0700 would hide the version from a server that runs as another user
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_abandoned(model_dir: Path) -> None:
+    """Delete staging folders that a killed publisher left behind more than an hour ago."""
+    for path in model_dir.glob(f"{_STAGING}*"):
+        with contextlib.suppress(FileNotFoundError):  # another publisher, at once, was faster
+            if time.time() - path.stat().st_ctime > 3600:  # a copy has the mtime of its source
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def publish(directory: Path) -> Path:
@@ -114,13 +123,6 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
             why = str(why).partition(":")[0]  # without the paths
             raise DigitsError(f"{model_dir}: cannot copy {source} there ({why}). Nothing was published.") from None
         return publish(directory)
-
-
-def remove_abandoned(model_dir: Path) -> None:
-    """Delete staging folders that a killed export left behind more than an hour ago."""
-    for path in model_dir.glob(f"{_STAGING}*"):
-        if time.time() - path.stat().st_mtime > 3600:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def fingerprint(version_dir: Path) -> str:

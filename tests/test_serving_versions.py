@@ -1,6 +1,8 @@
 """Versions on disk: found by TensorFlow Serving's rules, published atomically."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,17 @@ def test_what_is_not_published_leaves_nothing_behind(tmp_path: Path) -> None:
         (directory / "saved_model.pb").write_text("half")
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("later", "left"), [(3500, {".staging-killed"}), (3700, set())])
+def test_what_a_killed_publisher_left_is_removed_an_hour_later(tmp_path: Path, monkeypatch, later, left) -> None:
+    (tmp_path / ".staging-killed").mkdir()
+    os.utime(tmp_path / ".staging-killed", (0, 0))  # as a copy of an old version
+    (tmp_path / ".staging-gone").symlink_to("gone")  # as one that another publisher removes meanwhile
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + later)
+    with versions.staging(tmp_path) as directory:
+        assert {path.name for path in tmp_path.iterdir()} == {".staging-gone", directory.name, *left}
 
 
 def test_two_publishers_at_once_never_share_a_number(tmp_path: Path) -> None:

@@ -46,9 +46,7 @@ def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: P
     mnist = data.load(data_path)
     own = results.read(run_dir / "result.json")
     rows = [dataclasses.replace(row, served=row.run == own.run) for row in rows]
-    model_dir = models / own.model
-    with versions.staging(model_dir) as directory:
-        versions.remove_abandoned(model_dir)
+    with versions.staging(models / own.model) as directory:
         write_saved_model(model, rows, directory)
         _write_extra(model, rows, run_dir, mnist, directory)
         check(model, mnist.x_val[:CHECKED_IMAGES], directory)
