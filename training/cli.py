@@ -1,4 +1,4 @@
-"""Commands of `digits` that belong to training: train, results, report, samples."""
+"""Commands of `digits` that belong to training: train, export, results, report, samples."""
 
 import os
 from enum import StrEnum
