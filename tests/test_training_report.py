@@ -157,6 +157,16 @@ def change(root, file, **changes):
     path.write_text(json.dumps(content))
 
 
+def test_of_an_ensemble_it_says_how_its_members_are_trained(root, digits):
+    (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
+    row |= {"model": "ensemble", "description": "The mean of G (seed 2), D (seed 3)"}
+    change(root, "assets.extra/benchmark.json", model="ensemble", results=[row])
+    (root / "A" / "1" / EVALUATION_FILE).unlink()
+    (root / "A").rename(root / "ensemble")
+    advice = "pictures need: digits train D G --recipe tuned --seed 2 --seeds 2 --ensemble 2"
+    assert advice in report(root, digits).words
+
+
 def test_a_model_that_nobody_published_and_without_epochs_is_a_report_too(root, digits):
     (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
     row |= {"published_accuracy": None, "published_loss": None, "seconds": 0.0, "epochs": 0}

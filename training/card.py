@@ -76,13 +76,13 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
     details = _details(evaluation["confusion"])
     table = to_markdown(rows)
-    command = _command(own, content.get("settings") or {})
+    again = command(own, content.get("settings") or {})
     return _TEMPLATE.format(
-        own=own, published=published, packages=packages, details=details, table=table, command=command
+        own=own, published=published, packages=packages, details=details, table=table, command=again
     )
 
 
-def _command(own: Result, settings: dict[str, Any]) -> str:
+def command(own: Result, settings: dict[str, Any]) -> str:
     """Give the command that makes this model again; an ensemble's trains its members and what lies between them."""
     members = _MEMBER.findall(own.description) or [(own.model, own.seed)]
     seeds = [int(seed) for _, seed in members]

@@ -13,7 +13,7 @@ import numpy as np
 
 from client.errors import DigitsError
 from serving.versions import EVALUATION_FILE, read_json
-from training import confusion, data, results
+from training import card, confusion, data, results
 from training.page import Section, render
 from training.results import Result
 
@@ -84,5 +84,5 @@ def _text(one: Trained) -> str:
     row = one.result
     made = f"{row.images:,} images, {row.epochs} epochs, {row.core_seconds:.0f} core seconds on {row.device}."
     if not one.evaluation:
-        return f"{made} This version was exported without its evaluation; pictures need: digits train {row.model}"
+        return f"{made} This version was exported without its evaluation; pictures need: {card.command(row, {})}"
     return f"{made} Confused most often: {confusion.named(one.evaluation['confusion'], 3)}."
