@@ -227,6 +227,16 @@ def test_ctrl_c_while_the_ensemble_is_made_keeps_its_members(tmp_path, command):
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"A", "B", "digits"}
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_export_is_one_line(trained, tmp_path, command, wait_until, number, code):
+    run_dir = next((trained[0] / "runs").glob("A_*"))
+    with subprocess.Popen([command, "export", run_dir], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as exporting:
+        wait_until(lambda: [*tmp_path.glob("models/A/.staging-*")])
+        exporting.send_signal(number)
+        said = exporting.stderr.read()
+    assert (exporting.returncode, said) == (code, "interrupted: 0 of 1 exported. The same command exports the rest\n")
+
+
 def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)

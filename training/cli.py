@@ -1,6 +1,7 @@
 """Commands of `digits` that belong to training: train, export, results, report, samples."""
 
 import os
+import signal
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,6 +103,7 @@ def train(
     from training import cluster, pipeline
     from training.job import Job
 
+    _interrupt_by_sigterm()
     _require_tensorflow()
     chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
     trainings = len(chosen) * seeds
@@ -160,6 +162,7 @@ def export(
     """
     from training import pipeline
 
+    _interrupt_by_sigterm()
     _require_tensorflow()
     _conclude(pipeline.export(run_dirs, models, min(len(run_dirs), _cores()), data), models)
 
@@ -169,9 +172,18 @@ def _conclude(outcome: "Outcome", models: Path) -> None:
         results(models)
         note(f"next: digits serve --models {models}")
     if outcome.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(outcome.interrupted)
     if outcome.failures:
         raise typer.Exit(max(failure.exit_code for failure in outcome.failures))
+
+
+def _interrupt_by_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does; else it would end this process alone, without a word."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(128 + number)
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _require_tensorflow() -> None:

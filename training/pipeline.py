@@ -22,12 +22,17 @@ from training.results import Result
 
 @dataclass
 class Outcome:
-    """What a training left: finished runs, published versions, and what failed."""
+    """What a training left: finished runs, published versions, what failed, and the exit code of an interruption."""
 
     finished: dict[Path, Result] = field(default_factory=dict)
     published: dict[str, Path] = field(default_factory=dict)
     failures: list[workers.Failed] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: int = 0
+
+    def interrupt(self, interruption: KeyboardInterrupt, message: str) -> None:
+        """Take down that Ctrl-C, or a signal whose exit code comes with it, has asked for an end, and say so."""
+        self.interrupted = interruption.args[0] if interruption.args else 130
+        note(f"interrupted: {message}")
 
 
 def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
@@ -60,7 +65,7 @@ def new_run_dir(runs: Path, letter: str) -> Path:
 def train(
     jobs: list[Job], models: Path, parallel: int, ensemble: int = 0, runner: workers.Runner = workers.run
 ) -> Outcome:
-    """Train all jobs, export what finished (after Ctrl-C too) and promote the best when it is not worse.
+    """Train all jobs, export what finished (interrupted, too) and promote the best when it is not worse.
 
     Of several seeds of a model the best by validation is exported; its row carries the accuracies of all. With
     `ensemble` the best few of all trainings are exported as one model too. `runner` runs the tasks.
@@ -73,11 +78,11 @@ def train(
         _run(runner, tasks, parallel, outcome, trained)
         if ensemble and len(trained) > 1 and cluster.is_chief():
             _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
-    except KeyboardInterrupt:
-        outcome.interrupted = True
-        note(
-            f"interrupted: {len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). "
-            "The same command goes on with the rest"
+    except KeyboardInterrupt as interruption:
+        outcome.interrupt(
+            interruption,
+            f"{len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). The same command goes on"
+            " with the rest",
         )
     if cluster.is_chief():
         _choose_seeds(trained, runs, outcome)
@@ -172,12 +177,16 @@ def _export(models: Path, parallel: int, data: Path | None, runner: workers.Runn
         (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
         for run_dir, result in outcome.finished.items()
     )
-    for message in runner(tasks, parallel):
-        if isinstance(message, workers.Done):
-            outcome.published[message.name] = message.outcome
-            note(f"{message.name}  exported and checked: {message.outcome}")
-        else:
-            _note_failure(message, outcome)
+    try:
+        for message in runner(tasks, parallel):
+            if isinstance(message, workers.Done):
+                outcome.published[message.name] = message.outcome
+                note(f"{message.name}  exported and checked: {message.outcome}")
+            else:
+                _note_failure(message, outcome)
+    except KeyboardInterrupt as interruption:
+        exported = f"{len(outcome.published)} of {len(outcome.finished)}"
+        outcome.interrupt(interruption, f"{exported} exported. The same command exports the rest")
 
 
 def _export_task(run_dir: Path, rows: list[Result], models: Path, data: Path | None, _: workers.Reporter) -> Path:

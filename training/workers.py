@@ -11,7 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -84,6 +84,7 @@ def _receive(pipe: Connection, running: dict[Connection, tuple[str, Path, BasePr
 
 def _work(name: str, task: Task, log: Path, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    set_start_method("fork", force=True)  # or Python complains of the lock in numcodecs when a worker is ended
     pipe.send(attempt(name, task, log, pipe.send))
 
 
