@@ -141,7 +141,7 @@ def test_a_cluster_that_was_killed_is_not_waited_for(digits, tmp_path: Path, mon
 
 def test_a_gpu_that_no_node_has_is_not_waited_for(cluster, digits, tmp_path: Path) -> None:
     finished = digits("train", "A", "--device", "gpu", "--cluster", cluster.address, cwd=tmp_path)
-    told = f"error: no GPU in the Ray cluster at {cluster.address}. Train with --device cpu, or add a node with one.\n"
+    told = f"error: no GPU in the cluster at {cluster.address}. Train with --device cpu, or add a node with one.\n"
     assert (finished.returncode, finished.stderr) == (2, told)
 
 

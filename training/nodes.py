@@ -29,9 +29,7 @@ def runner(address: str, device: str, threads: int) -> Iterator[Runner]:
     with connected(address) as ray:
         gpus = 0 if device == "cpu" else min(1, int(ray.cluster_resources().get("GPU", 0)))
         if device == "gpu" and not gpus:  # Ray would wait for one
-            raise UsageError(
-                f"no GPU in the Ray cluster at {address}. Train with --device cpu, or add a node with one."
-            )
+            raise UsageError(f"no GPU in the cluster at {address}. Train with --device cpu, or add a node with one.")
         # A fresh process for each, as workers has: TensorFlow's memory and seeds are its own.
         resources = {"num_cpus": threads, "num_gpus": gpus, "max_calls": 1, "max_retries": TRIES_AGAIN}
         yield partial(run, ray, resources)
