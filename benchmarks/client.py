@@ -24,8 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, renderings
-from benchmarks.servers import running
-from serving.versions import latest_version
+from benchmarks.servers import newest, running
 
 USUAL_FILES = 1000
 DISTINCT_PHOTOS = 12
@@ -41,13 +40,11 @@ def main() -> None:
     options.add_argument("--cores", type=int, default=1)
     given = options.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given.cores :])  # the children inherit it
-    newest = latest_version(given.models / "digits")
-    if newest is None:
-        sys.exit(f"no version of digits in {given.models}. Run: digits train")
+    version_dir = newest(given.models, "digits")
     with (
         tempfile.TemporaryDirectory() as made,
         running("serving", "serve", "--models", str(given.models), "--port", "0") as embedded,
-        running("benchmarks.usual_server", str(newest[1])) as usual,
+        running("benchmarks.usual_server", str(version_dir)) as usual,
     ):
         folder = Path(made)
         write_digits(folder / "small", given.files)

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from typing import Any
 import ray
 
 from benchmarks import load, machine
-from benchmarks.servers import running
+from benchmarks.servers import newest, running
 from benchmarks.serving import IMAGES_OF
 from benchmarks.usual_replica import deployed as usual_deployed
 from benchmarks.wires import predict
@@ -29,7 +28,6 @@ from serving.cluster import deployed, free_port
 from serving.limits import Limits
 from serving.logs import Log
 from serving.settings import Settings
-from serving.versions import latest_version
 
 CASES = [(1, 1), (1, 64), (256, 1), (256, 4)]
 """Images a request, requests in flight."""
@@ -38,14 +36,12 @@ CASES = [(1, 1), (1, 64), (256, 1), (256, 4)]
 def main() -> None:
     given = _options().parse_args()
     os.sched_setaffinity(0, range(given.cores))  # the children inherit it
-    newest = latest_version(given.models / given.model)
-    if newest is None:
-        sys.exit(f"no version of {given.model} in {given.models}. Run: digits train")
+    version_dir = newest(given.models, given.model)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
     runs = []
     for _ in range(given.rounds):
-        for name, serving in (("cluster", _ours(given.models)), ("cluster, usual", _usual(newest[1]))):
+        for name, serving in (("cluster", _ours(given.models)), ("cluster, usual", _usual(version_dir))):
             with serving as address:
                 runs += _measure(name, address, given.model, given.seconds)
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""Servers of ours as child processes of a benchmark."""
+"""Servers of ours as child processes of a benchmark, and the version that they serve."""
 
 import subprocess
 import sys
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from serving.versions import latest_version
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,11 @@ def running(module: str, *arguments: str) -> Iterator[Server]:
             yield Server(line.split()[2], time.perf_counter() - start, process)
         finally:
             process.terminate()
+
+
+def newest(models: Path, model: str) -> Path:
+    """Give the folder of a model's newest version; without one the benchmark ends here."""
+    found = latest_version(models / model)
+    if found is None:
+        sys.exit(f"no version of {model} in {models}. Run: digits train")
+    return found[1]

@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import load, machine, wires
+from benchmarks.servers import newest
 from benchmarks.wires import Wire
 from client.contract import IMAGES, PROBABILITIES, SERVING_SIGNATURE
 from client.proto.serving_pb2 import PredictRequest
@@ -42,7 +43,6 @@ from client.tensors import Array, pack_content
 from serving.limits import BOUNDLESS
 from serving.litert import LiteRTEngine
 from serving.model import Model
-from serving.versions import latest_version
 
 CASES = [(1, 1), (1, 64), (256, 8)]
 """Images a request, requests in flight."""
@@ -71,7 +71,7 @@ class Measured:
 
 def targets(models: Path, model: str, peers: Path) -> dict[str, Target]:
     """Give the servers by name."""
-    version_dir = str(_newest(models, model))
+    version_dir = str(newest(models, model))
     ours = ["-m", "serving", "serve", "--models", str(models), "--model-name", model, "--no-rest"]
     ours += ["--max-wait-seconds", "5", "--port"]  # with its own limit it refuses some of eight times 256 images
     python, predict = Path(sys.executable), wires.predict(model)
@@ -88,13 +88,6 @@ def targets(models: Path, model: str, peers: Path) -> dict[str, Target]:
         "MLServer": peer("mlserver", "mlserver_server", wires.INFER),
         "Ray Serve": peer("all", "ray_server", predict),
     }
-
-
-def _newest(models: Path, model: str) -> Path:
-    newest = latest_version(models / model)
-    if newest is None:
-        sys.exit(f"no version of {model} in {models}. Run: digits train")
-    return newest[1]
 
 
 def missing(target: Target, cores: list[int]) -> str:
@@ -220,7 +213,7 @@ def main() -> None:
     options.add_argument("--passes", type=int, default=3)
     options.add_argument("--seconds", type=float, default=3)
     given = options.parse_args()
-    cores, version_dir = sorted(os.sched_getaffinity(0)), _newest(given.models, given.model)
+    cores, version_dir = sorted(os.sched_getaffinity(0)), newest(given.models, given.model)
     every = targets(given.models.absolute(), given.model, given.peers.absolute())
     wanted = {name: target for name, target in every.items() if not given.only or name in given.only}
     absent = {name: reason for name, target in wanted.items() if (reason := missing(target, cores))}
