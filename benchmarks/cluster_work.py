@@ -71,7 +71,7 @@ def _round(given: argparse.Namespace, address: str) -> list[dict[str, Any]]:
         for where, cluster in (("machine", []), ("cluster", ["--cluster", address])):
             work = Path(folder) / where
             work.mkdir()
-            train = ["train", "A", "B", "C", "--epochs", given.epochs, *(cluster or ["--jobs", 1])]
+            train = ["train", "A", "B", "C", "--epochs", given.epochs, *cluster]
             runs.append({"work": "train", "where": where, "seconds": _seconds(train, work)})
             with running("serving", "serve", "--models", str(given.models.absolute()), "--port", "0") as server:
                 classify = ["classify", files, "--server", server.address, "--timeout", 60]
