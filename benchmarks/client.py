@@ -59,13 +59,13 @@ def main() -> None:
 
 
 def write_digits(folder: Path, count: int) -> None:
-    """Write MNIST's test images as they are."""
+    """Write MNIST's test images as they are, again from the first one where there are not enough."""
     from training.data import load
 
-    mnist = load()
+    images = load().unseen
     folder.mkdir()
-    for number, image in enumerate(np.concatenate([mnist.x_val, mnist.x_test])[:count]):
-        Image.fromarray(image).save(folder / f"{number}.png")
+    for number in range(count):
+        Image.fromarray(images[number % len(images)]).save(folder / f"{number}.png")
 
 
 def write_photos(folder: Path, count: int) -> None:

@@ -18,12 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from ray.cluster_utils import Cluster
 
 from benchmarks import machine
+from benchmarks.client import write_digits
 from benchmarks.servers import running
-from training import data
 
 NODES = 3
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
@@ -67,7 +66,8 @@ def _round(given: argparse.Namespace, address: str) -> list[dict[str, Any]]:
     """Do everything once on one machine and once on the cluster, each in a new folder."""
     runs = []
     with tempfile.TemporaryDirectory() as folder:
-        files = _write_files(Path(folder) / "files", given.files)
+        files = Path(folder) / "files"
+        write_digits(files, given.files)
         for where, cluster in (("machine", []), ("cluster", ["--cluster", address])):
             work = Path(folder) / where
             work.mkdir()
@@ -79,14 +79,6 @@ def _round(given: argparse.Namespace, address: str) -> list[dict[str, Any]]:
                 runs.append({"work": "classify", "where": where, "seconds": _seconds([*classify, *out], work)})
             print(*runs[-2:], sep="\n", flush=True)
     return runs
-
-
-def _write_files(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    images = data.load().unseen
-    for number in range(count):
-        Image.fromarray(images[number % len(images)]).save(folder / f"{number}.png")
-    return folder
 
 
 def _seconds(arguments: list[Any], folder: Path) -> float:
