@@ -12,14 +12,15 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 
-from benchmarks.wires import Wire
+from benchmarks.wires import TIMEOUT_SECONDS, Wire
 
 MOST_CONNECTIONS = 16
 """Several requests share one, as in gRPC they do; enough that several processes on a port each get some."""
@@ -38,7 +39,10 @@ class Figures:
 
 
 def measure(wire: Wire, address: str, request: bytes, in_flight: int, seconds: float) -> Figures:
-    """Keep so many requests in flight for that time. Raises RuntimeError when the answers are not the expected ones."""
+    """Keep so many requests in flight for that time.
+
+    Raises RuntimeError when calls fail or the answers are not the expected ones.
+    """
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         if GENERATOR == "h2load":
@@ -63,13 +67,13 @@ def _h2load(wire: Wire, address: str, request: bytes, in_flight: int, seconds: f
     command = ["h2load", f"http://{address}{wire.path}", "-c", str(connections), "-m", str(in_flight // connections)]
     command += ["-D", f"{seconds * 1000:.0f}ms", "-d", str(folder / "request"), "--log-file", str(folder / "log")]
     command += GRPC_HEADERS if wire.is_grpc else ["--h1"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = _run(command)
     latencies = [int(line.split("\t")[2]) for line in (folder / "log").read_text().splitlines()]
     traffic = next(line for line in printed.splitlines() if line.startswith("traffic:"))
     received = int(traffic.rsplit("(", 1)[1].split(")")[0])
     answer = wire.call(address, request)
     expected = len(framed(answer) if wire.is_grpc else answer) * len(latencies)
-    if not 0.98 < received / expected < 1.1:
+    if not 0.98 * expected < received < 1.1 * expected:
         raise RuntimeError(f"{received} bytes came back where {expected} were expected: some calls failed")
     return latencies
 
@@ -80,25 +84,33 @@ def _python(wire: Wire, address: str, request: bytes, in_flight: int, seconds: f
     (folder / "request").write_bytes(request)
     command = [sys.executable, "-m", "benchmarks.load", address, wire.path, str(folder / "request")]
     command += [str(in_flight), str(seconds)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [int(line) for line in printed.splitlines()]
+    return [int(line) for line in _run(command).splitlines()]
+
+
+def _run(command: list[str]) -> str:
+    finished = subprocess.run(command, capture_output=True, text=True)
+    if finished.returncode:
+        raise RuntimeError(f"{command} ended with {finished.returncode}: {finished.stderr[-1000:]}")
+    return finished.stdout
 
 
 def main() -> None:
+    """Ask until the time is over; the first call that fails, or is answered at another length, is the end."""
     address, path, request = sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_bytes()
     in_flight, seconds = map(float, sys.argv[4:])
-    call, latencies, end = grpc.insecure_channel(address).unary_unary(path), [], time.perf_counter() + seconds
+    method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = grpc.insecure_channel(address).unary_unary(path)
+    call = partial(method, request, timeout=TIMEOUT_SECONDS)
+    expected, latencies, end = len(call()), [], time.perf_counter() + seconds
 
-    def ask() -> None:
+    def ask(_: int) -> None:
         while (start := time.perf_counter()) < end:
-            call(request)
+            answered = len(call())
             latencies.append(int((time.perf_counter() - start) * 1e6))
+            if answered != expected:
+                sys.exit(f"{answered} bytes came back where {expected} were expected")
 
-    threads = [threading.Thread(target=ask) for _ in range(int(in_flight))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(int(in_flight)) as threads:
+        list(threads.map(ask, range(int(in_flight))))  # raises what one of them raised
     print(*latencies, sep="\n")
 
 
