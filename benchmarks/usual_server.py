@@ -2,7 +2,7 @@
 
     python -m benchmarks.usual_server VERSION_DIR [PORT]
 
-What many projects run instead of TensorFlow Serving; prints its address. Only benchmarks/serving.py uses it.
+What many projects run instead of TensorFlow Serving; prints its address. Used by benchmarks/serving.py and client.py.
 """
 
 import sys
