@@ -1,14 +1,14 @@
 """The notebook's way to train: Keras' own layers, arrays given to `fit`, its callbacks."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from training import data
+from training import data, workers
 from training.architectures import ARCHITECTURES
+from training.job import Progress
 from training.layers import Conv2D, Inception, LocalResponseNormalization
 
 
@@ -50,10 +50,14 @@ def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
     return PLAIN.get(type(layer), type(layer)).from_config(layer.get_config())
 
 
-def fit(letter: str, epochs: int, folder: Path) -> float:
-    """Train; give the seconds from the building of the model to the end of the last epoch."""
+def fit(letter: str, epochs: int, folder: Path, report: workers.Reporter) -> None:
+    """Train, telling `report` when it begins to build the model and after each epoch, as ours does."""
+
+    def tell(epoch: int) -> None:
+        report(Progress(letter, epoch, epochs))
+
     mnist = data.load()
-    started = time.monotonic()
+    tell(0)
     model = keras.models.clone_model(ARCHITECTURES[letter].build(), clone_function=plain)
     model.compile(optimizer="rmsprop", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(
@@ -61,7 +65,10 @@ def fit(letter: str, epochs: int, folder: Path) -> float:
         mnist.y_train,
         validation_data=(mnist.x_val[..., None], mnist.y_val),
         epochs=epochs,
-        callbacks=[keras.callbacks.TensorBoard(folder), keras.callbacks.EarlyStopping(patience=10)],
+        callbacks=[
+            keras.callbacks.TensorBoard(folder),
+            keras.callbacks.EarlyStopping(patience=10),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: tell(epoch + 1)),
+        ],
         verbose=0,
     )
-    return time.monotonic() - started
