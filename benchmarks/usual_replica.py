@@ -1,6 +1,6 @@
 """The usual Predict on Ray Serve: Ray's documented way, official stubs, the SavedModel's function, TensorFlow's codec.
 
-Only benchmarks/cluster.py uses it.
+Used by benchmarks/cluster.py and peers/ray_server.py.
 """
 
 from contextlib import contextmanager
