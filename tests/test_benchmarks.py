@@ -1,0 +1,25 @@
+"""A benchmark that measures less than it was told to says so, or measures it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.client import write_digits
+from client.contract import PREDICTION_SERVICE
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_load_whose_calls_fail_has_no_figures(served, tmp_path):
+    (tmp_path / "request").write_bytes(b"no request")
+    arguments = [served, f"/{PREDICTION_SERVICE}/Predict", tmp_path / "request", "2", "0.2"]
+    command = [sys.executable, "-m", "benchmarks.load", *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "StatusCode." in finished.stderr
+
+
+def test_more_digits_than_there_are_begin_again_with_the_first(tmp_path):
+    write_digits(tmp_path / "small", 10_001)
+    assert len([*(tmp_path / "small").iterdir()]) == 10_001
+    assert (tmp_path / "small/10000.png").read_bytes() == (tmp_path / "small/0.png").read_bytes()
