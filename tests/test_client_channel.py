@@ -59,7 +59,7 @@ def test_a_client_with_certificate_and_token_is_let_in(secured, authority):
 @pytest.mark.parametrize("wrong", ["no TLS", "unknown authority", "no certificate"])
 def test_a_client_without_them_is_not(wrong, secured, authority):
     options = {"no TLS": {}, "unknown authority": {"tls": True}, "no certificate": {"ca": authority.ca}}[wrong]
-    with Client(secured[0], timeout=3, **options) as one, pytest.raises(ServerUnavailable, match=secured[0]):
+    with Client(secured[0], timeout=60, **options) as one, pytest.raises(ServerUnavailable, match=secured[0]):
         one.status()
 
 
