@@ -1,6 +1,5 @@
 """An exported version is what TensorFlow Serving and the embedded server can run, or it is not there at all."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -190,12 +189,14 @@ def test_killed_ten_times_during_an_export_nothing_half_written_is_ever_visible(
     seen_staging = 0
     for attempt in range(10):
         arguments = [command, "export", str(run_dir), "--models", str(models)]
+        left = staging(models)  # by those that were killed before
         with subprocess.Popen(
             arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         ) as exporting:
-            wait_for_staging(models, exporting)
+            while staging(models) <= left and exporting.poll() is None:
+                time.sleep(0.02)
             time.sleep(0.35 * attempt)  # an export takes about four seconds from its staging folder to the rename
-            seen_staging += bool(list(models.glob("*/.staging-*")))
+            seen_staging += not staging(models) <= left
             os.killpg(exporting.pid, signal.SIGKILL)
         for letter in ("A", "digits"):
             if (models / letter).exists():
@@ -213,8 +214,5 @@ def export_run(digits, run_dir, models):
     return models
 
 
-def wait_for_staging(models, process):
-    already = {*models.glob("A/.staging-*")}
-    while {*models.glob("A/.staging-*")} == already and process.poll() is None:
-        with contextlib.suppress(InterruptedError):
-            time.sleep(0.02)
+def staging(models):
+    return {*models.glob("*/.staging-*")}
