@@ -3,9 +3,9 @@
 import json
 import os
 import socket
+import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from subprocess import PIPE, Popen
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pytest
@@ -25,10 +25,9 @@ print(train(job, lambda progress: None).val_accuracy)
 
 def train(letter, recipe, device, run_dir, images=3840, **environment):
     command = [sys.executable, "-c", TRAIN, letter, recipe, device, str(run_dir), str(images)]
-    with Popen(command, stdout=PIPE, stderr=PIPE, text=True, env={**os.environ, **environment}) as process:
-        output, errors = process.communicate(timeout=250)
-    assert process.returncode == 0, errors[-2000:]
-    return float(output)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=250, env={**os.environ, **environment})
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return float(finished.stdout)
 
 
 def weights(run_dir):
@@ -64,7 +63,9 @@ def on_two_hosts(run):
         return run(index, json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}))
 
     with ThreadPoolExecutor() as pool:
-        return [*pool.map(host, range(2))]
+        hosts = [pool.submit(host, index) for index in range(2)]
+        next(as_completed(hosts)).result()  # of two failures the first is the reason
+        return [ended.result() for ended in hosts]
 
 
 def test_two_hosts_end_with_the_same_weights(tmp_path):
