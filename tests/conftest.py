@@ -127,10 +127,11 @@ def mnist_test() -> tuple[np.ndarray, np.ndarray]:
 class Server:
     """A `digits serve` process: what it has printed so far, and a channel to it."""
 
-    def __init__(self, command: list[str], **options) -> None:
+    def __init__(self, command: list[str | Path], patience: float = TIMEOUT, **options) -> None:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
         self.lines: list[str] = []
         self.endless: list[grpc.Future] = []
+        self._patience, self._silent = patience, False
         self._printed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -145,6 +146,9 @@ class Server:
             with self._printed:
                 self.lines.append(line.rstrip("\n"))
                 self._printed.notify_all()
+        with self._printed:
+            self._silent = True
+            self._printed.notify_all()
 
     def wait_for(self, start: str) -> str:
         """Give the first line that begins so, or whose message in JSON does, once it is printed."""
@@ -153,7 +157,8 @@ class Server:
             return [line for line in self.lines if line.startswith(start) or f'"message": "{start}' in line]
 
         with self._printed:
-            assert self._printed.wait_for(found, TIMEOUT), f"no '{start}' in {self.lines}"
+            self._printed.wait_for(lambda: found() or self._silent, self._patience)
+            assert found(), f"no '{start}' in {self.lines}"
         return found()[0]
 
     @property
@@ -309,11 +314,11 @@ def publish(model_root: Path) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def wait_until() -> Callable[[Callable[[], object]], None]:
+def wait_until() -> Callable[..., None]:
     """Wait for something to become true."""
 
-    def wait_until(true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + TIMEOUT
+    def wait_until(true: Callable[[], object], patience: float = TIMEOUT) -> None:
+        deadline = time.monotonic() + patience
         while not true():
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -7,13 +7,13 @@ import pty
 import re
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-COUNT = 1500
+COUNT, SENT = 1500, 1100
+"""Files, and how many a run is told of before it is interrupted: more than it reads before its first answer."""
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +26,6 @@ def many(tmp_path_factory, mnist_test):
     return folder
 
 
-@pytest.fixture
-def start(command, model_root):
-    """Start an embedded server at a port (0: any), and give its process and address."""
-    running = []
-
-    def make(port=0):
-        process = subprocess.Popen(
-            [command, "serve", "--models", model_root, "--port", str(port)], stderr=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        address = next(found[0] for line in process.stderr if (found := re.search(r"127\.0\.0\.1:\d+", line)))
-        return process, address
-
-    yield make
-    for process in running:
-        with process:
-            process.kill()
-
-
 def expected(folder):
     names = [f"{number}.png" for number in range(COUNT)]
     return [str(folder / name) for name in [*names[:750], names[750], "750-broken.png", *names[751:]]]
@@ -54,12 +35,21 @@ def done(path):
     return [json.loads(line)["file"] for line in path.read_text().splitlines()]
 
 
-def wait_for(path, size):
-    """Wait until a file has grown to a size: the run is then in its middle."""
-    end = time.monotonic() + 60
-    while not path.exists() or path.stat().st_size < size:
-        assert time.monotonic() < end
-        time.sleep(0.001)
+@pytest.fixture
+def begin(command, many, tmp_path, wait_until):
+    """Begin a run, and give it with its journal and the names that are not sent yet: it is in its middle until then."""
+
+    def make(server):
+        journal = tmp_path / "digits.jsonl"
+        arguments = [command, "classify", "--files-from", "-", "--server", server, "--resume", journal]
+        run = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        names = [f"{many}/{number}.png\n" for number in range(COUNT)]
+        run.stdin.writelines(names[:SENT])
+        run.stdin.flush()
+        wait_until(lambda: journal.exists() and journal.stat().st_size)
+        return run, journal, [*names[SENT:], f"{many}/750-broken.png\n"]
+
+    return make
 
 
 def test_many_files_keep_their_order_and_a_bad_one_in_the_middle_stops_nothing(digits, served, many, mnist_test):
@@ -103,19 +93,16 @@ def test_one_image_comes_through_stdin(command, served, many):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(
-    command, digits, served, many, tmp_path, number
-):
-    journal = tmp_path / "digits.jsonl"
-    arguments = ["classify", str(many), "--server", served, "--resume", str(journal)]
-    with subprocess.Popen([command, *arguments], stderr=subprocess.PIPE) as first:
-        wait_for(journal, 20_000)
+def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(digits, served, many, begin, number):
+    first, journal, _ = begin(served)
+    with first:
         first.send_signal(number)
-        assert b"Traceback" not in first.stderr.read()
+        assert "Traceback" not in first.stderr.read()
     whole = journal.read_bytes().count(b"\n")
     assert 0 < whole < COUNT
     with journal.open("ab") as file:
         file.write(b'{"file": "torn')  # as a full disk or a kill leaves it
+    arguments = ["classify", many, "--server", served, "--resume", journal]
     finished = digits(*arguments)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert finished.stderr.splitlines()[-1].endswith(f"failed, {whole:,} done before")
@@ -144,25 +131,21 @@ def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_stops_and_starts_again_loses_and_doubles_nothing(number, command, start, many, tmp_path):
-    server, address = start()
-    journal = tmp_path / "digits.jsonl"
-    run = subprocess.Popen(
-        [command, "classify", many, "--server", address, "--resume", journal], stderr=subprocess.PIPE, text=True
-    )
+def test_a_server_that_stops_and_starts_again_loses_and_doubles_nothing(number, start, model_root, many, begin):
+    server = start(model_root)
+    run, journal, rest = begin(server.address)
     with run:
-        wait_for(journal, 20_000)
-        server.send_signal(number)
-        server.wait()
-        stopped_at = len(done(journal)) if journal.read_bytes().endswith(b"\n") else None
-        start(address.rpartition(":")[2])
+        server.process.send_signal(number)
+        server.process.wait()
+        run.stdin.writelines(rest)
+        run.stdin.close()
+        start(model_root, "--port", server.address.rpartition(":")[2])
         printed = run.stderr.read().splitlines()
     assert run.returncode == 1
     assert printed == [
         f"error: {many / '750-broken.png'}: not an image that Pillow can read",
         "1,501 files: 1,500 classified, 1 failed",
     ]
-    assert stopped_at is None or stopped_at < COUNT
     assert collections.Counter(done(journal)) == collections.Counter(expected(many))
 
 

@@ -128,7 +128,9 @@ def test_the_embedded_server_runs_as_in_its_image_and_its_health_check_sees_it(d
     assert digits(*check, env=os.environ | {"DIGITS_SERVER": "127.0.0.1:1"}).returncode == 3
 
 
-def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(endpoints, launch, tmp_path) -> None:
+def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(
+    endpoints, start, wait_until, tmp_path
+) -> None:
     def check(address: str) -> int:
         *bash, script = command("tensorflow-serving", "HEALTHCHECK")
         host, port = address.split(":")
@@ -136,15 +138,9 @@ def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(e
         return subprocess.run([*bash, script.replace(str(REST_PORT), port)], timeout=30).returncode
 
     (tmp_path / "digits" / "1").mkdir(parents=True)
-    broken = subprocess.Popen(
-        [sys.executable, "-m", "serving", "serve", "--models", tmp_path, "--port", "0"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with broken:
-        address = next(line for line in broken.stderr if "(REST)" in line).split()[2]
-        assert check(address) != 0
-        broken.terminate()
+    broken = start(tmp_path)
+    wait_until(lambda: "REST" in broken.endpoints)
+    assert check(broken.endpoints["REST"]) != 0
     assert check(endpoints["REST"]) == 0
 
 
@@ -164,15 +160,10 @@ digits.main()
 """
 
 
-def test_the_embedded_server_writes_no_file_so_that_a_read_only_root_works(model_root: Path) -> None:
-    command = [sys.executable, "-B", "-c", WATCHED, "serve", "--models", model_root, "--port", "0"]
-    lines = []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            lines.append(line)
-            if "try it" in line:
-                process.terminate()
-    assert process.returncode == 0, lines
+def test_the_embedded_server_writes_no_file_so_that_a_read_only_root_works(server, model_root: Path) -> None:
+    running = server([sys.executable, "-B", "-c", WATCHED, "serve", "--models", model_root, "--port", "0"])
+    running.wait_for("try it: ")
+    assert running.stop() == 0
 
 
 def test_the_configuration_of_tensorflow_serving_is_where_its_flags_say(tmp_path) -> None:

@@ -1,7 +1,6 @@
 """The built wheel installs light: classify without TensorFlow, serve without TensorFlow."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,16 +60,12 @@ def test_the_base_install_classifies_and_has_no_tensorflow(install, served, digi
     assert training.stderr == "error: tensorflow is not installed. Run: pip install 'mnist-digits[training]'\n"
 
 
-def test_the_serving_extra_serves_without_tensorflow(install, model_root, digits, tmp_path):
+def test_the_serving_extra_serves_without_tensorflow(install, model_root, server, digits, tmp_path):
     binaries = install("serving")
     digits("samples", tmp_path)
     assert not has(binaries, "tensorflow")
-    command = [binaries / "digits", "serve", "--models", model_root, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
-        line = next(line for line in server.stderr if "127.0.0.1:" in line)
-        address = re.search(r"127\.0\.0\.1:\d+", line)[0]
-        command = [binaries / "digits", "classify", *tmp_path.glob("*.png"), "--server", address]
-        finished = subprocess.run(command, capture_output=True, text=True)
-        server.terminate()
+    running = server([binaries / "digits", "serve", "--models", model_root, "--port", "0"], cwd=tmp_path)
+    command = [binaries / "digits", "classify", *tmp_path.glob("*.png"), "--server", running.address]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert running.stop() == 0
     assert finished.returncode == 0, finished.stderr
-    assert server.returncode == 0
