@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 NODE = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
+PATIENCE = 240
+"""Seconds for what begins with Ray's workers: serving/cluster.py alone allows 120 for a start."""
 NOT_ON_RAY = (
     # HandleReloadConfigRequest would reach one replica of many.
     "test_a_configuration_that_cannot_be_followed_is_refused_and_changes_nothing",
@@ -80,7 +82,7 @@ def deployed(cluster, models: Path, server, command: str) -> Iterator[str]:
     while len(cluster.worker_nodes) < 2:
         started(lambda: cluster.add_node(**NODE))
     options = ["--cluster", cluster.address, "--models", str(models), "--port", "0", "--replicas", "2", "2"]
-    running = server([command, "serve", *options, "--poll-seconds", "0.2"])
+    running = server([command, "serve", *options, "--poll-seconds", "0.2"], patience=PATIENCE)
     yield running.address
     assert running.stop() == 0
 
@@ -203,7 +205,7 @@ def test_20000_files_give_20000_rows_when_a_reader_is_killed(
     options = ["--cluster", three_nodes.address, "--out", str(tmp_path / "rows"), "--server", deployed]
     arguments = [command, "classify", str(scans), *options, "--timeout", "30"]
     run = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: [*(tmp_path / "rows").glob("*.parquet")] or run.poll() is not None)
+    wait_until(lambda: [*(tmp_path / "rows").glob("*.parquet")] or run.poll() is not None, PATIENCE)
     nodes = [three_nodes.head_node, *three_nodes.worker_nodes]
     readers: list[int] = []
     wait_until(lambda: readers.extend(pid for node in nodes for pid in children(raylet(node), "MapWorker")) or readers)
@@ -248,7 +250,7 @@ def test_a_training_ends_with_the_whole_table_when_a_node_dies(
     options = ["--limit", "3000", "--epochs", "2", "--cluster", three_nodes.address]
     arguments = [command, "train", "A", "B", "C", *options]
     run = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: len([*tmp_path.glob("runs/*/checkpoint.npz")]) > 0 or run.poll() is not None)
+    wait_until(lambda: len([*tmp_path.glob("runs/*/checkpoint.npz")]) > 0 or run.poll() is not None, PATIENCE)
     kill(three_nodes, busy(three_nodes, "_work"))
     _, said = run.communicate(timeout=600)
     assert run.returncode == 0, said
