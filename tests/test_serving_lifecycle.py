@@ -185,14 +185,14 @@ def test_a_signal_drains_the_calls_in_flight_and_exits_0(root: Path, start, numb
     assert server.lines[-1] == "stopping: finishing the calls in flight"
 
 
-def test_a_signal_ends_a_server_that_still_loads(root: Path, start) -> None:
+def test_a_signal_ends_a_server_that_still_loads(root: Path, command: str) -> None:
     graph = root / "digits" / "2" / versions.GRAPH_FILE
     graph.parent.mkdir()
     os.mkfifo(graph)
-    server = start(root)
-    with graph.open("wb"):  # opens when the server reads it
-        server.process.terminate()
-        assert server.process.wait(FIRST_LOAD_SECONDS / 2) == 0
+    arguments = [command, "serve", "--models", root, "--port", "0"]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as server, graph.open("wb"):  # once the server reads it
+        server.terminate()
+        assert server.wait(FIRST_LOAD_SECONDS / 2) == 0
 
 
 def test_the_drain_is_bounded(root: Path, start) -> None:
