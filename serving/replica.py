@@ -17,7 +17,7 @@ from serving.errors import ServingError, too_late, truncated
 from serving.health import HEALTH_SERVICES
 from serving.ingress import Call
 from serving.monitor import Monitor
-from serving.server import FIRST_LOAD_SECONDS
+from serving.poller import FIRST_LOAD_SECONDS
 from serving.settings import Settings
 
 

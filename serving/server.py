@@ -4,7 +4,6 @@ import os
 import queue
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
@@ -18,20 +17,18 @@ from grpc_health.v1 import health_pb2_grpc
 
 from serving import reflection
 from serving.announcement import announcement
-from serving.catalog import Catalog, open_catalog
+from serving.catalog import open_catalog
 from serving.dataplane import Dataplane
 from serving.engine import own_stderr
 from serving.grpc_api import handlers
 from serving.health import Health
 from serving.http_server import HttpServer
 from serving.monitor import Monitor
+from serving.poller import FIRST_LOAD_SECONDS, Poller
 from serving.reader import Reader
 from serving.rest_api import RestApi
 from serving.settings import Settings, cannot_listen
 from serving.tls import Certificates
-
-FIRST_LOAD_SECONDS = 30.0
-"""How long the start waits for models; the ports then open all the same, and the slow ones follow."""
 
 MOST_FILES = 65_536
 """As many as one process asks for; some systems allow a billion, which few need and some libraries go through."""
@@ -69,20 +66,20 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
     catalog, status, reader = open_catalog(settings), Health(), Reader(settings.limits.read_seconds)
     monitor = Monitor(catalog, settings.log, settings.process)
-    dataplane = Dataplane(catalog, settings.limits, monitor.ran)
+    dataplane, poller = Dataplane(catalog, settings.limits, monitor.ran), Poller(catalog, status)
     if settings.process is not None:  # load first: a connection that comes to a port here could have another's answer
-        _first_poll(catalog, status, stop)
+        _load(poller, stop)
     with (
         _bound(settings, certificates, dataplane, monitor, status, reader) as (server, port),
         _rest(settings, certificates, dataplane, monitor) as rest,
     ):
-        _first_poll(catalog, status, stop)
+        _load(poller, stop)
         server.start()
         if rest:
             _start(rest, settings)
         ready(announcement(settings, catalog.served(), port, rest.port if rest else None))
         while not stopped(stop, settings.poll_seconds):
-            _poll(catalog, status)
+            poller.begin()
         settings.log("stopping: finishing the calls in flight")
         status.leave()
         reader.leave()
@@ -196,14 +193,8 @@ def _start(rest: HttpServer, settings: Settings) -> None:
         raise cannot_listen(settings.address(rest.port), "--rest-port") from None
 
 
-def _first_poll(catalog: Catalog, status: Health, stop: Stop) -> None:
+def _load(poller: Poller, stop: Stop) -> None:
     """Load what there is, unless the server is told to stop meanwhile."""
-    first = threading.Thread(target=_poll, args=(catalog, status, FIRST_LOAD_SECONDS), name="first poll", daemon=True)
-    first.start()
+    first = poller.begin(FIRST_LOAD_SECONDS)
     while first.is_alive() and stop.empty():
         first.join(0.01)
-
-
-def _poll(catalog: Catalog, status: Health, patience_seconds: float = 0) -> None:
-    catalog.poll(patience_seconds)
-    status.update(serving=bool(catalog.served()))

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from serving import versions
-from serving.server import FIRST_LOAD_SECONDS
+from serving.poller import FIRST_LOAD_SECONDS
 
 TIMEOUT = 30
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -193,6 +193,19 @@ def test_a_signal_ends_a_server_that_still_loads(root: Path, command: str) -> No
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as server, graph.open("wb"):  # once the server reads it
         server.terminate()
         assert server.wait(FIRST_LOAD_SECONDS / 2) == 0
+
+
+def test_a_configuration_on_a_mount_that_hangs_does_not_hold_up_the_stop(root: Path, start, tmp_path: Path) -> None:
+    config, pipe = tmp_path / "models.config", tmp_path / "pipe"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "digits" base_path: "{root}/digits" model_platform: "tensorflow" }} }}'
+    )
+    server = start(None, "--config", config)
+    os.mkfifo(pipe)
+    pipe.rename(config)
+    with config.open("wb"):  # opens when the server reads it
+        assert server.version() == 1
+        assert server.stop() == 0
 
 
 def test_the_drain_is_bounded(root: Path, start) -> None:
