@@ -149,6 +149,7 @@ class Backlog:
     Requests are computed a step of each in turn (litert.py), so that one of few rows waits for as few of every other:
     no bulk holds it up. How long a row takes is a moving average: a count alone lets 96 requests of one image wait for
     milliseconds, and 96 of 256 images for many seconds. `at_a_time` requests are computed beside each other.
+    One that fails is computed in part or not at all, and can only tell that a row takes longer.
     """
 
     def __init__(self, most_seconds: float | None, at_a_time: int = 1) -> None:
@@ -165,17 +166,20 @@ class Backlog:
             self._requests += 1
             self._rows += rows
             ahead = self._rows
-        start = time.perf_counter()
+        start, failed = time.perf_counter(), True
         try:
             yield
+            failed = False
         finally:
             with self._lock:
                 self._requests -= 1
                 self._rows -= rows
-                self._learn((time.perf_counter() - start) / max(ahead, 1), rows)
+                self._learn((time.perf_counter() - start) / max(ahead, 1), rows, failed)
 
-    def _learn(self, seconds_a_row: float, rows: int) -> None:
+    def _learn(self, seconds_a_row: float, rows: int, failed: bool) -> None:
         known = self._seconds_a_row
+        if failed and not 0 < known < seconds_a_row:
+            return
         likely = min(seconds_a_row, 2 * known) if known else seconds_a_row  # a machine that stood still tells nothing
         self._seconds_a_row += (likely - known) * rows / (rows + MEMORY_ROWS)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from client.contract import IMAGES
-from client.proto.serving_pb2 import PredictRequest
+from client.proto.serving_pb2 import ModelSpec, PredictRequest
 from client.tensors import pack_content
 from serving import limits
 from serving.errors import ServingError
@@ -232,16 +232,22 @@ def test_admission_lets_in_again_who_left_by_an_error() -> None:
 
 
 def taught(backlog: Backlog) -> Backlog:
-    """Give it back when it has seen that a row takes half a millisecond, in requests that failed."""
+    """Give it back when it has seen that a row takes half a millisecond."""
     for _ in range(50):
-        with pytest.raises(KeyError), backlog.turn(10):
+        with backlog.turn(10):
             time.sleep(0.005)
-            raise KeyError
     return backlog
+
+
+def fail(backlog: Backlog, rows: int, seconds: float = 0) -> None:
+    with pytest.raises(KeyError), backlog.turn(rows):
+        time.sleep(seconds)
+        raise KeyError
 
 
 def test_the_backlog_weighs_rows_by_the_time_they_take_and_forgets_who_left_by_an_error() -> None:
     backlog = taught(Backlog(0.1))
+    fail(backlog, 1000)
     told = r"^1001 rows come first, about \d\S* s; this server lets a request of 1000 wait for 0\.1 s$"
     refusal = pytest.raises(ServingError, match=told)
     with backlog.turn(1), backlog.turn(1000), refusal as caught, backlog.turn(1000):  # one row is not long, 1001 are
@@ -249,6 +255,31 @@ def test_the_backlog_weighs_rows_by_the_time_they_take_and_forgets_who_left_by_a
     assert caught.value.status == "RESOURCE_EXHAUSTED"
     with backlog.turn(1000):
         pass
+
+
+def test_requests_that_fail_tell_only_that_a_row_takes_longer() -> None:
+    backlog = taught(Backlog(0.1))
+    for _ in range(10):
+        fail(backlog, 1000)
+    with backlog.turn(1000), pytest.raises(ServingError), backlog.turn(1000):
+        pass
+    backlog = taught(Backlog(0.1))
+    for _ in range(10):
+        fail(backlog, 100, 0.05)
+    with backlog.turn(300), pytest.raises(ServingError), backlog.turn(300):
+        pass
+
+
+def test_the_results_table_does_not_make_images_look_cheap(root: Path, start) -> None:
+    server = start(root, "--max-wait-seconds", "0.05")
+    request = PredictRequest(model_spec=ModelSpec(name="digits", signature_name="benchmark"))
+    request.inputs["row"].CopyFrom(pack_content(np.zeros(30_000, np.int32)))
+    for _ in range(5):
+        server.predict(5_000).result()
+    for _ in range(20):
+        server.method("Predict")(request)
+    errors = [error for error in [call.exception() for call in [server.predict(10_000) for _ in range(4)]] if error]
+    assert {error.code().name for error in errors} == {"RESOURCE_EXHAUSTED"}
 
 
 def test_one_image_is_not_held_up_by_the_bulk_of_others() -> None:
