@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import grpc
@@ -30,8 +31,10 @@ class Reader(grpc.ServerInterceptor):
     def intercept_service(self, continuation: Callable[[Any], Handler], handler_call_details: Any) -> Handler:
         """Read the messages of a call for its handler; one that takes a stream and gives one answer reads by itself."""
         handler = continuation(handler_call_details)
-        if handler is None or handler.request_streaming != handler.response_streaming:
+        if handler is None or handler.stream_unary:
             return handler
+        if handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(self._watch(handler), None, handler.response_serializer)
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(
                 lambda messages, context: handler.unary_unary(self._message(messages, context, handler), context),
@@ -60,6 +63,13 @@ class Reader(grpc.ServerInterceptor):
         """End the conversations, which would hold up the stop."""
         for context in list(self._talks):
             context.cancel()
+
+    def _watch(self, handler: Handler) -> Callable[..., Any]:
+        @wraps(handler.unary_stream)  # by whose attributes gRPC takes its thread back at once, if it can send without
+        def watch(messages: Iterator[bytes], context: grpc.ServicerContext, *send: Any) -> Any:
+            return handler.unary_stream(self._message(messages, context, handler), context, *send)
+
+        return watch
 
     def _message(self, messages: Iterator[bytes], context: grpc.ServicerContext, handler: Handler) -> Any:
         try:

@@ -122,6 +122,7 @@ def test_a_request_one_too_many_is_refused_before_its_message_comes(root: Path, 
         "tensorflow.serving.ModelService/GetModelStatus",
         "tensorflow.serving.PredictionService/Classify",
         "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ],
 )
