@@ -77,6 +77,14 @@ class _Child:
         code = self.process.exitcode or 0
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
 
+    def reason(self) -> str:
+        """Say why it could not begin, once it has ended; empty when it could, or has not said it."""
+        try:
+            word = self.word.recv()
+        except (EOFError, OSError):
+            return ""
+        return str(word) if isinstance(word, Exception) else ""
+
 
 class _Parent:
     """Starts the processes, again when one dies, and ends them when it is left.
@@ -87,6 +95,7 @@ class _Parent:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._context = settings, get_context("fork")
         self._children: dict[int, _Child] = {}
+        self._reasons: dict[int, str] = {}
         self._lifeline = os.pipe()  # nothing is written: that its last writer is gone tells the processes to stop
         self._signals, self._received = os.pipe()
 
@@ -123,8 +132,17 @@ class _Parent:
         ):
             for number, child in list(self._children.items()):
                 if not child.process.is_alive():
-                    self._settings.log(f"error: process {number} {child.end()}: it is started again")
+                    self._tell(number, child)
                     self._fork(number, max(0, child.started + LEAST_SECONDS - time.monotonic()))
+
+    def _tell(self, number: int, child: _Child) -> None:
+        """Say that a process has ended; of one that cannot begin, only for another reason than the last time."""
+        reason = child.reason()
+        if not reason:
+            self._settings.log(f"error: process {number} {child.end()}: it is started again")
+        elif reason != self._reasons.get(number):
+            self._settings.log(f"error: process {number} cannot begin: {reason} (tried again every second)")
+        self._reasons[number] = reason
 
     def _fork(self, number: int, pause_seconds: float = 0) -> None:
         ours, theirs = self._context.Pipe(duplex=False)

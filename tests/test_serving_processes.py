@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -103,6 +104,32 @@ def test_a_process_that_is_killed_is_started_again_and_the_service_goes_on(launc
     assert not before & children(server)
     told = [line for line in server.lines if line.startswith("error")]
     assert sorted(told) == [f"error: process {n} was ended by SIGKILL: it is started again" for n in (1, 2)]
+
+
+def test_a_process_that_cannot_begin_again_says_why_once_and_begins_when_that_is_mended(
+    start, model_root: Path, tmp_path: Path, wait_until
+) -> None:
+    config, draft = tmp_path / "models.config", tmp_path / "draft"
+    model = f'name: "digits" base_path: "{model_root}/digits" model_platform: "tensorflow"'
+    draft.write_text(f"model_config_list {{ config {{ {model} }} }}")
+    shutil.copy(draft, config)
+    server = start(None, "--config", config, "--processes", "2")
+    server.wait_for("try it: ")
+    config.write_text("model_config")
+    tried: set[int] = set()
+
+    def is_tried_again_and_again() -> bool:
+        tried.update(children(server))
+        return len(tried) > 5
+
+    kill(server, children(server).pop(), wait_until)
+    wait_until(is_tried_again_and_again)
+    draft.rename(config)
+    wait_until(lambda: answering(server) == {"1", "2"})
+    killed, why = [line for line in server.lines if re.match("error: process .", line)]
+    number = killed.split()[2]
+    assert killed == f"error: process {number} was ended by SIGKILL: it is started again"
+    assert why.startswith(f"error: process {number} cannot begin: {config}: not a configuration of models: ")
 
 
 def test_a_new_version_reaches_all_processes_and_fails_no_request(root: Path, start, publish, wait_until) -> None:
