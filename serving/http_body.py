@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from serving.errors import ServingError, invalid, too_late
@@ -28,6 +28,11 @@ class Body:
         self._headers, self._receive, self._advice = dict(scope["headers"]), receive, advice
         self._most_bytes, self._seconds = limits.message_mib << 20, limits.read_seconds
         self._loop = asyncio.get_running_loop()
+        self._end: Future[None] = Future()
+
+    def is_wanted(self) -> bool:
+        """Tell whether the sender of a body that has been read still waits for the answer."""
+        return not self._end.done()
 
     def read(self) -> bytes:
         """Wait for the body, and inflate it. Raises ServingError, also when its sender leaves or is too slow."""
@@ -37,6 +42,7 @@ class Body:
             raise too_late() from None
         except CancelledError:
             raise ServingError("CANCELLED", "the server stops") from None
+        self._end = asyncio.run_coroutine_threadsafe(self._leave(), self._loop)
         return self._inflate(content) if b"gzip" in self._headers.get(b"content-encoding", b"") else content
 
     async def receive(self) -> bytes:
@@ -54,6 +60,11 @@ class Body:
                 size, more = max(size, sum(map(len, parts))), message.get("more_body", False)
         self._check_size(size)
         return b"".join(parts)
+
+    async def _leave(self) -> None:
+        """Wait until the sender has left, or has the answer."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def _inflate(self, body: bytes) -> bytes:
         content = b""

@@ -110,7 +110,8 @@ class RestApi:
             json_bodies.complete(request, document, signatures)
 
         try:
-            response = self._dataplane.predict(request, until - time.monotonic(), read=read, complete=complete)
+            seconds_left, wanted = until - time.monotonic(), body.is_wanted
+            response = self._dataplane.predict(request, seconds_left, read=read, complete=complete, wanted=wanted)
             request.model_spec.CopyFrom(response.model_spec)  # tells the monitor which version answered
             return json_bodies.write_outputs(document, response.outputs)
         except RecursionError:

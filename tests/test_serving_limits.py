@@ -1,5 +1,6 @@
 """Every limit refuses at once, with its status and a reason, and the server answers on."""
 
+import gzip
 import http.client
 import json
 import shutil
@@ -220,6 +221,19 @@ def test_who_leaves_in_the_middle_of_a_body_takes_no_place_with_him(launch, wait
             metrics(server)  # is answered later, so the other has reached the server
         wait_until(lambda: not server.predict().exception())
     assert [line for line in server.lines if "Traceback" in line] == []
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed_over_rest_either(launch, wait_until) -> None:
+    server = launch("--log-level", "debug")
+    body = gzip.compress(json.dumps({"instances": [[[0] * 28] * 28] * 8_000}).encode())
+    with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+        connection.putrequest("POST", "/v1/models/digits:predict")
+        connection.putheader("Content-Encoding", "gzip")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        metrics(server)  # is answered later, so the body has reached the server
+    wait_until(lambda: [line for line in server.lines if "REST predict" in line])
+    assert [line.rpartition(" ")[2] for line in server.lines if "REST predict" in line] == ["status=CANCELLED"]
 
 
 def test_admission_lets_in_again_who_left_by_an_error() -> None:
