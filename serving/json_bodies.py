@@ -64,6 +64,13 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
     return name
 
 
+def count_rows(document: Mapping[str, Any]) -> int:
+    """Give how many rows a body holds, before anything of it is checked: converting them costs much memory."""
+    rows, columns = document.get(INSTANCES), document.get(INPUTS)
+    values = [rows, columns, *(columns.values() if isinstance(columns, dict) else ())]
+    return max(len(value) if isinstance(value, list) else 0 for value in values)
+
+
 def complete(request: PredictRequest, document: Mapping[str, Any], signatures: Signatures) -> None:
     """Fill in a request's tensors from the body, when its signature is known. Raises ServingError."""
     name = request.model_spec.signature_name

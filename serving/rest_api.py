@@ -17,7 +17,7 @@ from serving.dataplane import SIGNATURE_DEF, Dataplane
 from serving.errors import ServingError, invalid, too_late
 from serving.http_answer import Answer, Send, as_json, refusal
 from serving.http_body import Body, Receive, Scope
-from serving.limits import Limits
+from serving.limits import Budget, Limits
 from serving.metrics import CONTENT_TYPE
 from serving.monitor import Monitor
 from serving.page import Page
@@ -104,6 +104,7 @@ class RestApi:
 
         def read() -> None:
             document.update(json_bodies.read_document(body.read()))
+            Budget(self._limits.images).check_rows(json_bodies.count_rows(document))
             request.model_spec.signature_name = json_bodies.read_signature_name(document)
 
         def complete(signatures: Signatures) -> None:

@@ -191,6 +191,18 @@ def test_rest_has_the_same_limits(launch, option: str, code: int, text: str) -> 
     assert server.version() == 1
 
 
+@pytest.mark.parametrize(
+    "form", [{"instances": ["?"] * 11}, {"inputs": ["?"] * 11}, {"inputs": {"images": ["?"] * 11}}]
+)
+def test_rest_counts_images_before_it_converts_them(launch, form: dict[str, object]) -> None:
+    server = launch("--max-images", "10")
+    with closing(http.client.HTTPConnection(server.endpoints["REST"], timeout=60)) as connection:
+        connection.request("POST", "/v1/models/digits:predict", json.dumps(form))
+        answer = connection.getresponse()
+        text = "A request of 11 rows; this server takes at most 10. Split it."
+        assert (answer.status, json.loads(answer.read())) == (429, {"error": text})
+
+
 def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_the_body_comes(
     launch, wait_until
 ) -> None:
