@@ -35,11 +35,13 @@ CMD ["--help"]
 
 FROM base AS serving
 RUN pip install --no-cache-dir --constraint /requirements.txt "$(echo /wheels/*.whl)[serving]"
-ENV DIGITS_MODELS=/models
+# As in TensorFlow Serving's image: another one, and MODEL_NAME, may be given to docker run. DIGITS_MODELS comes before it
+ENV MODEL_BASE_PATH=/models
 VOLUME /models
 EXPOSE 8500 8501
-# Healthy while a version of the promoted model answers. Behind TLS, give the container a check with --ca
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s CMD ["digits", "status", "--timeout", "3"]
+# Healthy while a version of the model answers. Behind TLS, give the container a check with --ca
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s CMD ["sh", "-c", \
+  "exec digits status --timeout 3 --model \"${MODEL_NAME:-digits}\""]
 USER 1000:0
 ENTRYPOINT ["digits"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -42,6 +42,19 @@ def command(stage: str, word: str) -> list[str]:
     return json.loads(found[found.index("[") :])
 
 
+def environment(*stages: str) -> dict[str, str]:
+    """Give the variables that stages set."""
+    pairs = [pair for stage in stages for word, rest in STAGES[stage] if word == "ENV" for pair in shlex.split(rest)]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def is_healthy(**variables: str) -> bool:
+    """Run the health check of the embedded server's image as its container does, but with other variables."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(command("serving", "HEALTHCHECK"), env=os.environ | variables | {"PATH": path})
+    return finished.returncode == 0
+
+
 def test_the_linter_has_nothing_to_say() -> None:
     finished = subprocess.run([Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile"], capture_output=True)
     assert (finished.returncode, finished.stdout) == (0, b"")
@@ -118,14 +131,22 @@ def test_the_training_of_the_readme_leaves_its_work_outside_the_container(digits
     assert digits(*arguments.split(), "--help").returncode == 0
 
 
-def test_the_embedded_server_runs_as_in_its_image_and_its_health_check_sees_it(digits, launch) -> None:
+def test_the_embedded_server_runs_as_in_its_image_and_its_health_check_sees_it(launch) -> None:
     word, *options = command("serving", "CMD")
     assert (word, options[:2]) == ("serve", ["--host", "0.0.0.0"])
     address = launch(*options[2:]).endpoints["gRPC"]
-    program, *check = command("serving", "HEALTHCHECK")
-    assert program == "digits"
-    assert digits(*check, env=os.environ | {"DIGITS_SERVER": address}).returncode == 0
-    assert digits(*check, env=os.environ | {"DIGITS_SERVER": "127.0.0.1:1"}).returncode == 3
+    assert is_healthy(DIGITS_SERVER=address)
+    assert not is_healthy(DIGITS_SERVER="127.0.0.1:1")
+
+
+@pytest.mark.parametrize("name", ["MODEL_BASE_PATH", "DIGITS_MODELS"])
+def test_variables_given_to_the_container_choose_the_models_and_its_health_check_follows(root, start, name) -> None:
+    variables = environment("base", "serving") | {name: str(root), "MODEL_NAME": "A"}
+    server = start(None, **variables)
+    server.wait_for("draw a digit: ")
+    assert (server.version("A"), server.predict().exception().code().name) == (1, "NOT_FOUND")
+    assert is_healthy(DIGITS_SERVER=server.address, **variables)
+    assert not is_healthy(DIGITS_SERVER=server.address, **variables | {"MODEL_NAME": "digits"})
 
 
 def test_the_health_check_of_tensorflow_serving_sees_a_model_that_is_available(
