@@ -1,6 +1,7 @@
 """The manifests, without a cluster: the published schemas, what must agree inside them, the probes on a real server."""
 
 import http.client
+import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.contract import GRPC_PORT, REST_PORT
+from client.prepare import BATCH
 
 ROOT = Path(__file__).parent.parent
 OLDEST = "1.30"
@@ -21,9 +23,9 @@ KINDS = ["Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscale
 
 @pytest.fixture(params=FILES)
 def manifest(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The objects of a manifest by their kind."""
-    text = (ROOT / "serving/kubernetes" / f"{request.param}.yaml").read_text()
-    objects = list(yaml.safe_load_all(text))
+    """The objects that are applied for a server, by their kind."""
+    files = [ROOT / "serving/kubernetes" / f"{name}.yaml" for name in (request.param, "service")]
+    objects = [one for file in files for one in yaml.safe_load_all(file.read_text())]
     assert [one["kind"] for one in objects] == KINDS
     return {one["kind"]: one for one in objects}
 
@@ -89,21 +91,39 @@ def test_the_images_are_targets_of_the_dockerfile(pod) -> None:
         assert f" AS {targets[container['image'].partition(':')[0]]}\n" in dockerfile
 
 
-def test_the_options_of_the_server_exist(pod, digits) -> None:
+def test_the_options_of_the_server_exist_and_admit_what_our_client_sends(pod, digits) -> None:
     known = digits("serve", "--help").stdout
-    for option in [word for word in pod["spec"]["containers"][0].get("args", []) if word.startswith("--")]:
+    options = dict(word.split("=") for word in pod["spec"]["containers"][0].get("args", []) if word.startswith("--"))
+    for option in options:
         assert option in known
+    assert int(options.get("--max-images", BATCH)) >= BATCH
+
+
+def succeeds(probe: dict[str, Any], endpoints: dict[str, str]) -> bool:
+    """Ask a server as the kubelet does."""
+    if asked := probe.get("grpc"):
+        with grpc.insecure_channel(endpoints["gRPC"]) as channel:
+            request = health_pb2.HealthCheckRequest(service=asked["service"])
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+    if asked := probe.get("httpGet"):
+        with closing(http.client.HTTPConnection(endpoints["REST"], timeout=30)) as connection:
+            connection.request("GET", asked["path"])
+            return connection.getresponse().status == 200
+    assert probe["tcpSocket"] == {"port": "grpc"}
+    with socket.create_connection(endpoints["gRPC"].split(":"), timeout=30):
+        return True
 
 
 def test_the_probes_succeed_on_a_server_that_serves(pod, endpoints: dict[str, str]) -> None:
     container = pod["spec"]["containers"][0]
-    for probe in (container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")):
-        if asked := probe.get("grpc"):
-            with grpc.insecure_channel(endpoints["gRPC"]) as channel:
-                request = health_pb2.HealthCheckRequest(service=asked["service"])
-                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        elif asked := probe.get("httpGet"):
-            with closing(http.client.HTTPConnection(endpoints["REST"], timeout=30)) as connection:
-                connection.request("GET", asked["path"])
-                assert connection.getresponse().status == 200
+    for name in ("startup", "readiness", "liveness"):
+        assert succeeds(container[f"{name}Probe"], endpoints), name
+
+
+@pytest.mark.parametrize("manifest", ["embedded"], indirect=True)
+def test_a_server_without_a_model_is_not_ready_and_not_started_again(pod, start, tmp_path: Path) -> None:
+    endpoints = start(tmp_path).endpoints
+    container = pod["spec"]["containers"][0]
+    told = {name: succeeds(container[f"{name}Probe"], endpoints) for name in ("startup", "readiness", "liveness")}
+    assert told == {"startup": True, "readiness": False, "liveness": True}
