@@ -33,6 +33,9 @@ from serving.tls import Certificates
 MOST_FILES = 65_536
 """As many as one process asks for; some systems allow a billion, which few need and some libraries go through."""
 
+CONNECTION_SECONDS = 300
+"""How long a gRPC connection takes new calls. Its caller opens another then, and so finds servers that came meanwhile;
+calls under way end where they began, however long they take."""
 
 Stop = queue.SimpleQueue[int]
 """Where the number of the signal arrives that ends a server."""
@@ -146,6 +149,7 @@ def _bound(
             ("grpc.so_reuseport", int(settings.process is not None)),
             ("grpc.max_receive_message_length", limits.message_mib << 20),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1000)),  # the grace is endless, if none is set
         ],
     )
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

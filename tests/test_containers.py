@@ -188,7 +188,7 @@ def test_the_embedded_server_writes_no_file_so_that_a_read_only_root_works(serve
 
 
 def test_the_configuration_of_tensorflow_serving_is_where_its_flags_say(tmp_path) -> None:
-    flags = dict(flag.removeprefix("--").split("=") for flag in command("tensorflow-serving", "CMD"))
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in command("tensorflow-serving", "CMD"))
     for flag in ("model_config_file", "monitoring_config_file"):
         assert flags[flag].startswith("/config/")
         assert (ROOT / "serving/tensorflow_serving" / Path(flags[flag]).name).exists()

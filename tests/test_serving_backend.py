@@ -18,6 +18,7 @@ OURS = [
     "--enable_grpc_healthcheck_service=true",
     "--load_retry_interval_micros=1000000",
     "--monitoring_config_file={config}/monitoring.config",
+    "--grpc_channel_arguments=grpc.max_connection_age_ms=300000",
 ]
 RECORDER = """#!/bin/sh
 for argument; do echo "$argument"; done

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -169,6 +170,25 @@ def test_no_request_fails_while_five_versions_come_and_go(root: Path, start, pub
     for client in clients:
         client.join()
     assert set(answers) == {1, 2, 3, 5, 6}
+
+
+def test_no_request_fails_while_connections_end_of_their_age(model_root: Path, server, wait_until) -> None:
+    script = "import serving.server; serving.server.CONNECTION_SECONDS = 0.1; import digits; digits.main()"
+    one = server([sys.executable, "-c", script, "serve", "--models", str(model_root), "--port", "0"])
+    states: list[grpc.ChannelConnectivity] = []
+    one.channel.subscribe(states.append)
+    bulk = one.predict(30_000)  # longer than a connection takes calls
+
+    def ask(_: int) -> list[int]:
+        answers = []
+        while states.count(grpc.ChannelConnectivity.READY) < 20:
+            answers.append(one.version())
+        return answers
+
+    with ThreadPoolExecutor(4) as callers:
+        assert {version for answers in callers.map(ask, range(4)) for version in answers} == {1}
+    assert len(bulk.result().outputs["digit"].int64_val) == 30_000
+    assert one.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
