@@ -23,6 +23,11 @@ app = typer.Typer(rich_markup_mode=None)
 DAY = 86_400
 """Seconds; the longest that an option lets anything wait. Above 9.2e9, threads raise OverflowError."""
 
+KNOWN_THERE = (
+    "backend models model_name config host port rest rest_port rest_timeout_seconds poll_seconds max_in_flight"
+)
+"""Options that mean something to TensorFlow Serving, too."""
+
 
 def _seconds(least: float, purpose: str, **options: Any) -> Any:
     """Make the option for a time that somebody waits."""
@@ -40,6 +45,7 @@ Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="
 
 @app.command()
 def serve(
+    context: typer.Context,
     models: Annotated[
         Path, typer.Option("--models", envvar=["DIGITS_MODELS", "MODEL_BASE_PATH"], help="Model root.")
     ] = Path("models"),
@@ -101,15 +107,9 @@ def serve(
     if not rest:
         rest_port = None
     if backend == "tensorflow-serving":
-        from serving.backend import run as run_tensorflow_serving
-
-        if tls_cert or tls_key or tls_client_ca:
-            raise UsageError("TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example")
-        run_tensorflow_serving(models, host, port, rest_port, config, model_name)
-        return
-    for package in ("ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn"):
-        if find_spec(package) is None:
-            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
+        _check_known_there(context)
+    else:
+        _check_installed()
     from serving.limits import Limits
     from serving.settings import Settings
 
@@ -133,7 +133,11 @@ def serve(
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
         log=Log(log_level, log_format),
     )
-    if cluster:
+    if backend == "tensorflow-serving":
+        from serving.backend import run as run_tensorflow_serving
+
+        run_tensorflow_serving(settings)
+    elif cluster:
         if processes > 1:
             raise UsageError("a cluster has replicas instead of --processes: give --replicas LEAST MOST")
         _serve_on_cluster(settings, cluster, replicas)
@@ -145,6 +149,24 @@ def serve(
         from serving.server import run
 
         run(settings)
+
+
+def _check_installed() -> None:
+    for package in ("ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn"):
+        if find_spec(package) is None:
+            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
+
+
+def _check_known_there(context: typer.Context) -> None:
+    """Raise UsageError for an option that TensorFlow Serving has no equal of."""
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if name in KNOWN_THERE.split() or source is None or source.name == "DEFAULT":
+            continue
+        if name.startswith("tls"):
+            raise UsageError("TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example")
+        raise UsageError(f"TensorFlow Serving has no {option.opts[0]}: leave it out, or take --backend embedded")
 
 
 def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, int]) -> None:

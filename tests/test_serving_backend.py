@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ OURS = [
     "--monitoring_config_file={config}/monitoring.config",
     "--grpc_channel_arguments=grpc.max_connection_age_ms=300000",
 ]
+DEFAULTS = ["--file_system_poll_wait_seconds=1", "--rest_api_timeout_in_ms=30000"]
 RECORDER = """#!/bin/sh
 for argument; do echo "$argument"; done
 """
@@ -60,7 +62,7 @@ def test_every_configuration_file_that_a_flag_names_is_there() -> None:
 
 def test_the_dockerfile_starts_it_with_the_same_flags() -> None:
     command = re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.MULTILINE)[-1]
-    assert json.loads(command) == ["--model_config_file=/config/models.config", *backend.flags(Path("/config"))]
+    assert json.loads(command) == ["--model_config_file=/config/models.config", *backend.flags(Path("/config"), {})]
 
 
 @pytest.fixture
@@ -93,7 +95,36 @@ def test_an_installed_server_gets_the_models_and_our_flags(
         "--rest_api_port=9001",
         *(line.format(folder=tmp_path) for line in models),
         *(line.format(config=backend.FILES) for line in OURS),
+        *DEFAULTS,
     ]
+
+
+def test_times_and_limits_mean_the_same_there(digits, installed: str) -> None:
+    options = ["--max-in-flight", "7", "--poll-seconds", "3", "--rest-timeout-seconds", "1.5"]
+    environment = {**os.environ, "PATH": installed}
+    given = digits("serve", "--backend", "tensorflow-serving", *options, env=environment).stdout.splitlines()
+    assert {"--grpc_max_threads=7", "--file_system_poll_wait_seconds=3", "--rest_api_timeout_in_ms=1500"} <= {*given}
+    assert len({flag.split("=")[0] for flag in given}) == len(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--max-images", "9"], "TensorFlow Serving has no --max-images: leave it out, or take --backend embedded"),
+        (["--processes", "2"], "TensorFlow Serving has no --processes: leave it out, or take --backend embedded"),
+        (["--log-format", "json"], "TensorFlow Serving has no --log-format: leave it out, or take --backend embedded"),
+        (["--port", "0"], "TensorFlow Serving picks no free port: give --port and --rest-port, or --no-rest"),
+        (["--rest-port", "0"], "TensorFlow Serving picks no free port: give --port and --rest-port, or --no-rest"),
+        (["--poll-seconds", "0.5"], "TensorFlow Serving polls every so many whole seconds, not 0.5"),
+        (
+            ["--tls-cert", "a"],
+            "TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example",
+        ),
+    ],
+)
+def test_what_it_has_no_equal_of_is_wrong_usage(digits, options: list[str], error: str) -> None:
+    finished = digits("serve", "--backend", "tensorflow-serving", *options)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {error}\n")
 
 
 def test_it_warns_that_an_installed_server_listens_everywhere(digits, installed: str, tmp_path: Path) -> None:
@@ -108,7 +139,7 @@ def test_it_warns_that_an_installed_server_listens_everywhere(digits, installed:
 def test_without_it_the_docker_line_is_printed(digits, tmp_path: Path) -> None:
     finished = digits("serve", "--backend", "tensorflow-serving", cwd=tmp_path, env={**os.environ, "PATH": "/nowhere"})
     assert (finished.returncode, finished.stderr) == (0, "tensorflow_model_server is not installed. With docker:\n")
-    ours = " ".join(line.format(config="/config") for line in OURS)
+    ours = " ".join(line.format(config="/config") for line in OURS + DEFAULTS)
     assert finished.stdout == (
         f"docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {tmp_path}/models:/models:ro "
         f"-v {backend.FILES}:/config:ro tensorflow/serving:2.20.0 --model_name=digits "
@@ -116,21 +147,21 @@ def test_without_it_the_docker_line_is_printed(digits, tmp_path: Path) -> None:
     )
 
 
-def test_rest_and_tls_are_not_silently_another_than_asked_for(digits, tmp_path: Path) -> None:
-    assert "-p 127.0.0.1:8500:8500 -v" in " ".join(backend.docker_line(tmp_path, "127.0.0.1", 8500, None, None, None))
-    finished = digits("serve", "--backend", "tensorflow-serving", "--tls-cert", "a.pem", "--tls-key", "b.pem")
-    assert (finished.returncode, finished.stderr) == (
-        2,
-        "error: TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example\n",
-    )
+def docker_line(digits, *options: str | Path) -> str:
+    environment = {**os.environ, "PATH": "/nowhere"}
+    return digits("serve", "--backend", "tensorflow-serving", *options, env=environment).stdout
 
 
-def test_the_docker_line_writes_ipv6_as_docker_reads_it(tmp_path: Path) -> None:
-    assert "-p [::1]:8500:8500 -v" in " ".join(backend.docker_line(tmp_path, "::1", 8500, None, None, None))
+def test_without_rest_the_docker_line_opens_no_port_for_it(digits) -> None:
+    assert "-p 127.0.0.1:8500:8500 -v" in docker_line(digits, "--no-rest")
 
 
-def test_with_a_configuration_the_docker_line_keeps_its_paths(tmp_path: Path) -> None:
-    line = backend.docker_line(tmp_path, "127.0.0.1", 8500, 8501, tmp_path / "my.config", None)
+def test_the_docker_line_writes_ipv6_as_docker_reads_it(digits) -> None:
+    assert "-p '[::1]:8500:8500' -p" in docker_line(digits, "--host", "::1")
+
+
+def test_with_a_configuration_the_docker_line_keeps_its_paths(digits, tmp_path: Path) -> None:
+    line = shlex.split(docker_line(digits, "--models", tmp_path, "--config", tmp_path / "my.config"))
     assert [line[at + 1] for at, word in enumerate(line) if word == "-v"] == [
         f"{tmp_path}:{tmp_path}:ro",
         f"{backend.FILES}:/config:ro",
