@@ -151,8 +151,12 @@ def misformatted(value: Any, reason: str) -> ServingError:
 
 def quote(value: Any) -> str:
     """Repeat a JSON value in an error, as TensorFlow Serving prints it, but not more of it than helps."""
-    text = json.dumps(value, indent=4, ensure_ascii=False)
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+    text = ""
+    for piece in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):  # all of 8 MB would take 300
+        text += piece
+        if len(text) > LONGEST_QUOTE:
+            return f"{text[:LONGEST_QUOTE]}..."
+    return text
 
 
 def is_base64(value: Any) -> bool:

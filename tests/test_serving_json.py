@@ -1,6 +1,7 @@
 """JSON values to tensors and back, type by type, with TensorFlow Serving's texts for what does not fit."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_value_becomes_an_array_of_its_type(dtype: str, value: Any, wanted: np
 )
 def test_a_value_of_another_type_is_refused(dtype: str, value: Any, text: str) -> None:
     assert refused(to_array, value, DataType.Value(f"DT_{dtype}")) == ("INVALID_ARGUMENT", text)
+
+
+def test_a_large_value_is_quoted_in_part_and_never_written_out() -> None:
+    tracemalloc.start()
+    _, text = refused(to_array, {"rows": [[0] * 1000] * 100}, DataType.DT_FLOAT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    quoted = json.dumps({"rows": [[0] * 1000]}, indent=4)[:1024]
+    assert text == f"JSON Value: {quoted}... Type: Object is not of expected type: float"
+    assert peak < 100_000
 
 
 def test_types_without_a_form_in_json_are_unimplemented() -> None:
