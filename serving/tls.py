@@ -81,6 +81,9 @@ class Certificates:
             if self._client_ca:
                 context.load_verify_locations(self._client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
+                # No sessions are resumed: they would outlive the CA. Python cannot turn off those of TLS 1.2.
+                context.num_tickets = 0
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
             pair = (self._key.read_bytes(), self._cert.read_bytes())
             client_ca = self._client_ca.read_bytes() if self._client_ca else None
         except (OSError, ValueError) as error:  # SSLError is an OSError

@@ -3,9 +3,10 @@
 import http.client
 import json
 import shutil
+import socket
 import ssl
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,38 @@ def test_new_files_are_used_without_a_restart_and_bad_ones_are_not(launch, autho
     assert told[0].startswith(f"error: cannot use {cert}, {key}, {client_ca}: ")
     assert told[0].endswith("The certificate from before stays in use.")
     assert told[-1] == f"{cert}: the new certificate is in use"
+
+
+def connect(address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
+    """Open a connection, with what an earlier one agreed on if that is given, and say and hear something."""
+    host, port = address.split(":")
+    plain = socket.create_connection((host, int(port)), TIMEOUT)
+    with closing(plain), context.wrap_socket(plain, server_hostname=host, session=session) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        if not connection.recv(1):
+            raise ConnectionError
+        return connection.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_client_of_a_ca_that_was_removed_does_not_come_in_by_an_earlier_session(
+    launch, authority, other, protocol: str, version: ssl.TLSVersion
+) -> None:
+    cert, key = authority.issue("server")
+    client_ca = cert.with_name("clients.pem")
+    shutil.copy(authority.ca, client_ca)
+    address = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client_ca).endpoints[protocol]
+    context, session = ssl.create_default_context(cafile=authority.ca), None
+    context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.load_cert_chain(*authority.issue("client"))
+    with suppress(OSError):  # a version may be refused from the start
+        session = connect(address, context)
+    replace(other.ca, client_ca)
+    assert PROTOCOLS[protocol](address, authority.ca, *other.issue("client")) == 1
+    with pytest.raises(OSError):
+        connect(address, context, session)
 
 
 @pytest.mark.parametrize(
