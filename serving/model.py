@@ -1,6 +1,7 @@
 """One loaded version of a model: its signatures, its engine, and the warm-up that proves it answers."""
 
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from serving.session import SessionEngine
 from serving.signatures import Signature
 
 TAG = "serve"
+
+SETTLED_SECONDS = 1.0
+"""So long after the last change of its files nobody seems to be copying a version any more."""
 
 
 class Model:
@@ -60,6 +64,9 @@ def _open_engine(version_dir: Path, definitions: Mapping[str, SignatureDef]) -> 
     Raises ServingError when there is no engine, and whatever the engine raises for files that it cannot load.
     """
     reason = why_not(version_dir, definitions)
+    if reason:
+        _wait_until_settled(version_dir)
+        reason = why_not(version_dir, definitions)
     if not reason:
         return LiteRTEngine(version_dir), ""
     try:
@@ -70,6 +77,15 @@ def _open_engine(version_dir: Path, definitions: Mapping[str, SignatureDef]) -> 
             f"{reason}, and TensorFlow, which can serve it without, is not installed. "
             "Export it again with 'digits train', or: pip install 'mnist-digits[training]'",
         ) from None
+
+
+def _wait_until_settled(version_dir: Path) -> None:
+    """Wait for the rest of a version that is copied file by file; for ten seconds, should other clocks be ahead."""
+    for _ in range(100):
+        changed = max((changed for *_, changed in versions.files(version_dir)), default=0) / 1e9
+        if time.time() - changed > SETTLED_SECONDS:
+            return
+        time.sleep(0.1)
 
 
 def read_signatures(version_dir: Path) -> dict[str, SignatureDef]:

@@ -21,7 +21,6 @@ from serving.model import Model
 
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Log = Callable[[str], None]
-Files = frozenset[tuple[str, int, int]]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two tries of a version whose files do not change; the first pause is one second, then it doubles."""
@@ -35,7 +34,7 @@ class Version:
     state: State = "START"
     status: str = "OK"
     message: str = ""
-    files: Files = frozenset()
+    files: versions.Files = frozenset()
     failures: int = 0
     try_again_at: float = 0.0
     model: Model | None = None
@@ -145,7 +144,7 @@ class Servable:
         """Tell whether a version is available, after trying to load it if it is new or may be tried again."""
         if number in self._available:
             return True
-        failed, files = self._met.get(number), _files(path)
+        failed, files = self._met.get(number), versions.files(path)
         unchanged = failed is not None and failed.files == files
         if failed and unchanged and time.monotonic() < failed.try_again_at:
             return False
@@ -222,13 +221,3 @@ def not_found(model: str, number: int | None) -> ServingError:
     """Make TensorFlow Serving's error for a model or version that does not answer now."""
     which = f"Latest({model})" if number is None else f"Specific({model}, {number})"
     return ServingError("NOT_FOUND", f"Servable not found for request: {which}")
-
-
-def _files(version_dir: Path) -> Files:
-    """Identify the state of a version's files by names, sizes and times."""
-    found = set()
-    for path in [version_dir, *version_dir.rglob("*")]:
-        with contextlib.suppress(OSError):  # somebody is deleting or copying it; or loading says what is wrong
-            stat = path.stat()
-            found.add((str(path), stat.st_size, stat.st_ctime_ns))  # ctime: chmod and a restored mtime count too
-    return frozenset(found)

@@ -17,6 +17,8 @@ from typing import Any
 
 from client.errors import DigitsError
 
+Files = frozenset[tuple[str, int, int]]
+
 GRAPH_FILE = "saved_model.pb"
 EXTRA = "assets.extra"  # TensorFlow Serving leaves this folder to us
 BENCHMARK_FILE = f"{EXTRA}/benchmark.json"
@@ -123,6 +125,16 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
             why = str(why).partition(":")[0]  # without the paths
             raise DigitsError(f"{model_dir}: cannot copy {source} there ({why}). Nothing was published.") from None
         return publish(directory)
+
+
+def files(version_dir: Path) -> Files:
+    """Identify the state of a version's files by names, sizes and times."""
+    found = set()
+    for path in [version_dir, *version_dir.rglob("*")]:
+        with contextlib.suppress(OSError):  # somebody is deleting or copying it; or loading says what is wrong
+            stat = path.stat()
+            found.add((str(path), stat.st_size, stat.st_ctime_ns))  # ctime: chmod and a restored mtime count too
+    return frozenset(found)
 
 
 def fingerprint(version_dir: Path) -> str:

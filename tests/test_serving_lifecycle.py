@@ -132,6 +132,17 @@ def test_a_version_without_litert_file_is_served_with_tensorflow_and_it_says_so(
     assert server.version() == 2
 
 
+def test_a_version_that_is_still_being_copied_is_waited_for_and_not_served_with_tensorflow(
+    root: Path, start, wait_until
+) -> None:
+    server = start(root)
+    source, target = root / "digits" / "1", root / "digits" / "2"
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(versions.EXTRA))
+    wait_until(lambda: server.states()[0] == (2, "LOADING", 0))
+    shutil.copytree(source / versions.EXTRA, target / versions.EXTRA)
+    assert server.wait_for("digits/2: serving").startswith("digits/2: serving with LiteRT (loaded in ")
+
+
 def test_without_tensorflow_such_a_version_says_what_is_missing(root: Path, start, tmp_path: Path, publish) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('not installed')")
     publish(root, without_litert)
