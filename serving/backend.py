@@ -10,6 +10,7 @@ from pathlib import Path
 from client.console import note
 from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import UsageError
+from serving import config
 from serving.settings import Settings
 
 BINARY = "tensorflow_model_server"
@@ -21,16 +22,17 @@ EVERYWHERE = "0.0.0.0"
 def run(settings: Settings) -> None:
     """Become tensorflow_model_server where it is installed; otherwise print the docker line on stdout.
 
-    Raises UsageError for what it would take for something else.
+    Raises UsageError for what it would take for something else, DigitsError for a configuration that cannot be read.
     """
     if 0 in (settings.port, settings.rest_port):
         raise UsageError("TensorFlow Serving picks no free port: give --port and --rest-port, or --no-rest")
     if settings.poll_seconds % 1:
         raise UsageError(f"TensorFlow Serving polls every so many whole seconds, not {settings.poll_seconds:g}")
+    models = config.read(settings.config) if settings.config else {}
     binary = shutil.which(BINARY)
     if binary is None:
         note(f"{BINARY} is not installed. With docker:")
-        print(shlex.join(docker_line(settings)))
+        print(shlex.join(docker_line(settings, models)))
         return
     if settings.host != EVERYWHERE:
         note(f"warning: {BINARY} listens on every network, whatever --host says. Shut the port off by a firewall.")
@@ -39,19 +41,21 @@ def run(settings: Settings) -> None:
     os.execv(binary, [binary, *ports, *chosen, *flags(FILES, _times_and_limits(settings))])
 
 
-def docker_line(settings: Settings) -> list[str]:
-    """Give the command that runs TensorFlow Serving's image on a model root, with our flags."""
-    root, config = settings.models.absolute(), settings.config
-    mounts = {root: root if config else Path("/models"), FILES: Path("/config")}  # a file's base paths are the host's
-    if config:
-        mounts[config.absolute()] = Path("/models.config")
+def docker_line(settings: Settings, models: config.Models) -> list[str]:
+    """Give the command that runs TensorFlow Serving's image with our flags on a model root, or on configured models."""
+    mounts, file = {Path("/models"): settings.models.absolute()}, None
+    if settings.config:  # in its folder: of a file that is replaced, the old one would stay inside
+        folder = Path("/models.config")
+        mounts = {Path(model.base_path): Path(model.base_path) for model in models.values()}
+        mounts[folder], file = settings.config.absolute().parent, folder / settings.config.name
+    mounts[Path("/config")] = FILES
     command = ["docker", "run", "--rm"]
     for inside, outside in ((GRPC_PORT, settings.port), (REST_PORT, settings.rest_port)):
         if outside is not None:
             command += ["-p", f"{settings.address(outside)}:{inside}"]
-    for source, target in mounts.items():
+    for target, source in mounts.items():
         command += ["-v", f"{source}:{target}:ro"]
-    chosen = _which_models(settings, Path("/models"), Path("/models.config") if config else None)
+    chosen = _which_models(settings, Path("/models"), file)
     return [*command, IMAGE, *chosen, *flags(Path("/config"), _times_and_limits(settings))]
 
 
@@ -70,8 +74,12 @@ def _times_and_limits(settings: Settings) -> dict[str, int]:
     }
 
 
-def _which_models(settings: Settings, models: Path, config: Path | None) -> list[str]:
-    if config:
-        return [f"--model_config_file={config.absolute()}"]
+def _which_models(settings: Settings, models: Path, file: Path | None) -> list[str]:
+    if file:
+        return [
+            f"--model_config_file={file.absolute()}",
+            f"--model_config_file_poll_wait_seconds={int(settings.poll_seconds)}",
+            "--allow_version_labels_for_unavailable_models=true",  # at the start none is available
+        ]
     name = settings.model_name or MODEL
     return [f"--model_name={name}", f"--model_base_path={models.absolute() / name}"]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,20 @@ def installed(tmp_path: Path) -> str:
     [
         ([], ["--model_name=digits", "--model_base_path={folder}/models/digits"]),
         (["--model-name", "D"], ["--model_name=D", "--model_base_path={folder}/models/D"]),
-        (["--config", "my.config"], ["--model_config_file={folder}/my.config"]),
+        (
+            ["--config", "my.config"],
+            [
+                "--model_config_file={folder}/my.config",
+                "--model_config_file_poll_wait_seconds=1",
+                "--allow_version_labels_for_unavailable_models=true",
+            ],
+        ),
     ],
 )
 def test_an_installed_server_gets_the_models_and_our_flags(
     digits, installed: str, tmp_path: Path, options: list[str], models: list[str]
 ) -> None:
+    shutil.copy(backend.FILES / "models.config", tmp_path / "my.config")
     options = [*options, "--host", "0.0.0.0", "--port", "9000", "--rest-port", "9001"]
     environment = {**os.environ, "PATH": installed}
     finished = digits("serve", "--backend", "tensorflow-serving", *options, cwd=tmp_path, env=environment)
@@ -160,11 +169,18 @@ def test_the_docker_line_writes_ipv6_as_docker_reads_it(digits) -> None:
     assert "-p '[::1]:8500:8500' -p" in docker_line(digits, "--host", "::1")
 
 
-def test_with_a_configuration_the_docker_line_keeps_its_paths(digits, tmp_path: Path) -> None:
-    line = shlex.split(docker_line(digits, "--models", tmp_path, "--config", tmp_path / "my.config"))
+def test_with_a_configuration_the_docker_line_mounts_what_it_names_and_follows_it(digits, tmp_path: Path) -> None:
+    model = 'config {{ name: "{0}" base_path: "/srv/{0}" model_platform: "tensorflow" }}'
+    (tmp_path / "my.config").write_text(f"model_config_list {{ {model.format('b')} {model.format('a')} }}")
+    line = shlex.split(docker_line(digits, "--config", tmp_path / "my.config", "--poll-seconds", "3"))
     assert [line[at + 1] for at, word in enumerate(line) if word == "-v"] == [
-        f"{tmp_path}:{tmp_path}:ro",
+        "/srv/b:/srv/b:ro",
+        "/srv/a:/srv/a:ro",
+        f"{tmp_path}:/models.config:ro",
         f"{backend.FILES}:/config:ro",
-        f"{tmp_path}/my.config:/models.config:ro",
     ]
-    assert "--model_config_file=/models.config" in line
+    at = line.index("--model_config_file=/models.config/my.config")
+    assert line[at + 1 : at + 3] == [
+        "--model_config_file_poll_wait_seconds=3",
+        "--allow_version_labels_for_unavailable_models=true",
+    ]

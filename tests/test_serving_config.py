@@ -88,8 +88,9 @@ def test_a_server_whose_models_are_all_missing_says_so_and_waits(root: Path, sta
     server.wait_for("missing/1: serving")
 
 
-def test_a_file_that_cannot_be_read_is_one_line_and_exit_code_1(tmp_path: Path, digits) -> None:
-    finished = digits("serve", "--config", tmp_path / "models.config")
+@pytest.mark.parametrize("backend", ["embedded", "tensorflow-serving"])
+def test_a_file_that_cannot_be_read_is_one_line_and_exit_code_1(tmp_path: Path, digits, backend: str) -> None:
+    finished = digits("serve", "--backend", backend, "--config", tmp_path / "models.config")
     assert (finished.returncode, finished.stdout, finished.stderr) == (
         1,
         "",
