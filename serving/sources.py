@@ -127,7 +127,7 @@ class ConfigFile:
 
     def __init__(self, path: Path, complaints: Complaints) -> None:
         self._path, self._complaints = path, complaints
-        self._state = self._stat()  # before reading: a change meanwhile is read again
+        self._state = identify(path)  # before reading: a change meanwhile is read again
         self._models = config.read(path)
         self._is_new = True
 
@@ -138,22 +138,27 @@ class ConfigFile:
 
     def models(self, current: config.Models) -> config.Models | None:
         """List the models of the file if it has changed."""
-        if (state := self._stat()) != self._state:
+        if (state := identify(self._path)) == self._state:
+            self._complaints.over("")
+        elif self._read():
             self._state = state
-            self._read()
         is_new, self._is_new = self._is_new, False
         return self._models if is_new else None
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
         try:
             self._models, self._is_new = config.read(self._path), True
-            self._complaints.over("")
         except DigitsError as error:
             self._complaints.say("", f"error: {error} (the models stay as they are)")
+            return False
+        self._complaints.over("")
+        return True
 
-    def _stat(self) -> tuple[int, ...]:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return ()
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+def identify(file: Path) -> tuple[int, ...]:
+    """Identify the state of a file; empty for none."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_size, stat.st_ctime_ns  # ctime: chmod and a restored mtime count too

@@ -10,6 +10,7 @@ import grpc
 
 from client.errors import DigitsError
 from serving.logs import Log
+from serving.sources import Complaints, identify
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Certificates:
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None, log: Log) -> None:
         self._cert, self._key, self._client_ca, self._log = cert, key, client_ca, log
-        self._lock = threading.Lock()
+        self._complaints, self._lock = Complaints(log), threading.Lock()
         self._seen = self._stamp()
         self._loaded = self._given_to_grpc = self._load()
 
@@ -55,24 +56,25 @@ class Certificates:
 
     def _newest(self) -> _Loaded:
         with self._lock:
-            stamp = self._stamp()
-            if stamp != self._seen:
+            if (stamp := self._stamp()) == self._seen:
+                self._complaints.over("")
+            elif self._reload():
                 self._seen = stamp
-                self._reload()
             return self._loaded
 
-    def _reload(self) -> None:
+    def _reload(self) -> bool:
         try:
             self._loaded = self._load()
         except DigitsError as error:
-            self._log(f"error: {error} The certificate from before stays in use.")
-        else:
-            self._log(f"{self._cert}: the new certificate is in use")
+            self._complaints.say("", f"error: {error} The certificate from before stays in use.")
+            return False
+        self._complaints.over("")
+        self._log(f"{self._cert}: the new certificate is in use")
+        return True
 
-    def _stamp(self) -> list[tuple[int, int, int] | None]:
+    def _stamp(self) -> list[tuple[int, ...]]:
         """Identify the state of the files."""
-        files = [self._cert, self._key, *([self._client_ca] if self._client_ca else [])]
-        return [_identify(file) for file in files]
+        return [identify(file) for file in (self._cert, self._key, self._client_ca) if file]
 
     def _load(self) -> _Loaded:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -94,14 +96,6 @@ class Certificates:
                 "the CA of the clients."
             ) from None
         return _Loaded(context, grpc.ssl_server_certificate_configuration([pair], client_ca))
-
-
-def _identify(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def exposure(host: str, *, tls: bool) -> str:

@@ -1,5 +1,7 @@
 """models.config and the environment of TensorFlow Serving's image, as `digits serve` takes them."""
 
+import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 
 from client.errors import DigitsError
 from serving import config
+from serving.sources import Complaints, ConfigFile
 
 ENTRY = 'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
 
@@ -44,6 +47,34 @@ def test_a_changed_file_is_followed(root: Path, start, file: Path) -> None:
     server.wait_for("digits/1: unloaded")
     server.wait_for("A/1: serving")
     assert server.version("A") == 1
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_read_later_and_costs_one_line(root: Path, file: Path) -> None:
+    said: list[str] = []
+    source = ConfigFile(file, Complaints(said.append))
+    assert list(source.models({}) or ()) == ["digits"]
+    write(file, root, "A")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        looks = [source.models({}), source.models({})]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert looks == [None, None]
+    assert said == [
+        f"error: {file}: Too many open files. An example is serving/tensorflow_serving/models.config (the models stay "
+        "as they are)"
+    ]
+    assert list(source.models({}) or ()) == ["A"]
+
+
+def test_a_file_that_changes_in_nothing_but_its_content_is_followed(root: Path, file: Path) -> None:
+    source = ConfigFile(file, Complaints(print))
+    source.models({})
+    before = file.stat()
+    file.write_text(file.read_text().replace('"digits"', '"digitZ"'))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert list(source.models({}) or ()) == ["digitZ"]
 
 
 def test_a_file_that_becomes_wrong_costs_one_line_and_changes_nothing(root: Path, start, file: Path) -> None:
