@@ -261,6 +261,21 @@ def test_it_takes_all_the_files_that_the_system_allows(launch) -> None:
     assert soft == min(hard, 65_536)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux'")
+def test_the_memory_of_large_requests_goes_back_to_the_system(launch) -> None:
+    server = launch()
+
+    def resident_mib() -> int:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) >> 10
+
+    before = resident_mib()
+    for _ in range(10):
+        calls = [server.predict(30_000, "nobody") for _ in range(4)]  # 24 MB each
+        assert {call.exception().code().name for call in calls} == {"NOT_FOUND"}
+    assert resident_mib() - before < 150  # 220 to 250 stay as glibc comes
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets another process' limit be set")
 def test_without_file_descriptors_the_log_has_a_line_a_second(launch) -> None:
     server = launch("--log-format", "json")
