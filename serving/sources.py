@@ -79,6 +79,7 @@ class ModelRoot:
             if current:
                 raise
             return None  # to come, with the first training
+        self._complaints.over("")
         new = {name for name in found if name not in current and self._is_model(name)}
         return {**current, **{name: config.from_folder(self._root / name) for name in new}} if new else None
 
