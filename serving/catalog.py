@@ -192,9 +192,11 @@ def _check_served(servables: list[Servable]) -> None:
 
 
 def _failure(servable: Servable) -> str:
+    if not servable.wanted:
+        return f"{{name: {servable.name}}} due to error: CANCELLED: another request has taken it out"
     version = next(iter(servable.history()), None)
     if version is None:
-        reason = "still being looked for" if servable.busy else "no version in its base path"
+        reason = "still being looked for" if servable.busy else servable.unreadable or "no version in its base path"
         return f"{{name: {servable.name}}} due to error: NOT_FOUND: {reason}"
     reason = f"{version.status}: {version.message}" if version.state == "END" else "DEADLINE_EXCEEDED: still loading"
     return f"{{name: {servable.name} version: {version.number}}} due to error: {reason}"

@@ -53,10 +53,17 @@ class Servable:
         self._on_disk: Mapping[int, Path] = {}
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
+        self.unreadable = ""
+        """Why the last poll could not read its folder, if so."""
 
     def configure(self, config: ModelConfig | None) -> None:
         """Follow another configuration from the next poll on; None serves nothing any more. Labels move at once."""
         self._config = config
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a configuration names it."""
+        return self._config is not None
 
     @property
     def busy(self) -> bool:
@@ -116,8 +123,7 @@ class Servable:
         """Bring what is loaded in line with what is wanted. Raises OSError, changing nothing, for a bad folder."""
         with self._polling:
             config = self._config
-            on_disk = versions.list_versions(Path(config.base_path)) if config else {}
-            self._on_disk = on_disk
+            on_disk = self._on_disk = self._look(config) if config else {}
             self._forgive_removed(on_disk)
             wanted, count = _aspired(on_disk, config.model_version_policy) if config else ({}, 0)
             ready = self._make_ready(wanted, count)
@@ -126,6 +132,14 @@ class Servable:
             for version in list(self._available.values()):
                 if version.number not in ready:
                     self._unload(version)
+
+    def _look(self, config: ModelConfig) -> dict[int, Path]:
+        self.unreadable = ""
+        try:
+            return versions.list_versions(Path(config.base_path))
+        except (OSError, ValueError) as error:  # no path can hold a null byte
+            self.unreadable = _reason(error)
+            raise
 
     def _forgive_removed(self, on_disk: dict[int, Path]) -> None:
         for number, version in self._met.items():

@@ -6,6 +6,7 @@ The embedded server alone: for another one these tests would need its folders.
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -306,12 +307,27 @@ def test_a_reload_waits_only_so_long_and_the_next_one_is_not_held_up(root: Path,
     assert (server.version(), server.version("A")) == (1, 1)
 
 
+def test_a_reload_whose_model_another_one_takes_out_meanwhile_says_so(root: Path, serve) -> None:
+    server = serve(model(root))
+    add_endless(root, "endless")
+    with ThreadPoolExecutor() as caller:
+        told = caller.submit(failure, reload, server, model(root), model(root, name="endless"), timeout=2)
+        server.wait_for("a request has set the models: digits, endless")
+        reload(server, model(root))
+    assert told.result() == (
+        "UNKNOWN",
+        "1 model(s) did not become available: {{{name: endless} due to error: CANCELLED: another request has taken it "
+        "out}, }",
+    )
+
+
 def test_a_new_model_without_versions_is_told_at_once_and_served_when_one_comes(root: Path, serve, publish) -> None:
     server = serve(model(root))
     (root / "empty").mkdir()
-    assert failure(reload, server, model(root), model(root, name="empty")) == (
+    assert failure(reload, server, model(root), model(root, name="empty"), model(root, name="nothing")) == (
         "UNKNOWN",
-        "1 model(s) did not become available: {{{name: empty} due to error: NOT_FOUND: no version in its base path}, }",
+        "2 model(s) did not become available: {{{name: empty} due to error: NOT_FOUND: no version in its base path}, "
+        f"{{{{name: nothing}} due to error: NOT_FOUND: {root}/nothing: No such file or directory}}, }}",
     )
     publish(root, name="empty")
     server.wait_for("empty/1: serving")
