@@ -28,6 +28,9 @@ KNOWN_THERE = (
 )
 """Options that mean something to TensorFlow Serving, too."""
 
+BESIDE = {"replicas": "without --cluster", "rest_port": "with --no-rest", "model_name": "with --config"}
+"""Options → where they do nothing."""
+
 
 def _seconds(least: float, purpose: str, **options: Any) -> Any:
     """Make the option for a time that somebody waits."""
@@ -102,14 +105,15 @@ def serve(
 
     Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --config models.config
     """
-    if rest_port is None:
-        rest_port = REST_PORT if port else 0
-    if not rest:
-        rest_port = None
     if backend == "tensorflow-serving":
         _check_known_there(context)
     else:
         _check_installed()
+    _check_useful(context, replicas=bool(cluster), rest_port=rest, model_name=not config)
+    if rest_port is None:
+        rest_port = REST_PORT if port else 0
+    if not rest:
+        rest_port = None
     from serving.limits import Limits
     from serving.settings import Settings
 
@@ -167,6 +171,14 @@ def _check_known_there(context: typer.Context) -> None:
         if name.startswith("tls"):
             raise UsageError("TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example")
         raise UsageError(f"TensorFlow Serving has no {option.opts[0]}: leave it out, or take --backend embedded")
+
+
+def _check_useful(context: typer.Context, **useful: bool) -> None:
+    """Raise UsageError for an option on the command line that another one makes useless."""
+    for name, is_useful in useful.items():
+        source = context.get_parameter_source(name)
+        if not is_useful and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name.replace('_', '-')} does nothing {BESIDE[name]}: leave it out")
 
 
 def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, int]) -> None:

@@ -64,6 +64,24 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
     return response.status, json.loads(response.read())
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--replicas", "2", "3"], "--replicas does nothing without --cluster: leave it out"),
+        (["--no-rest", "--rest-port", "9"], "--rest-port does nothing with --no-rest: leave it out"),
+        (["--config", "c", "--model-name", "D"], "--model-name does nothing with --config: leave it out"),
+    ],
+)
+def test_options_that_do_nothing_together_are_wrong_usage(digits, options: list[str], text: str) -> None:
+    finished = digits("serve", *options)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {text}\n")
+
+
+def test_a_model_name_of_the_environment_is_no_wrong_usage_beside_a_configuration(digits) -> None:
+    finished = digits("serve", "--config", "nowhere", env={**os.environ, "MODEL_NAME": "D"})
+    assert (finished.returncode, finished.stderr[:16]) == (1, "error: nowhere: ")
+
+
 def test_rest_can_be_left_out(launch) -> None:
     assert list(launch("--no-rest").endpoints) == ["gRPC"]
 
