@@ -114,6 +114,8 @@ def serve(
         rest_port = REST_PORT if port else 0
     if not rest:
         rest_port = None
+    if port and port == rest_port and not cluster:  # which has no REST port
+        raise UsageError("--port and --rest-port are the same: choose two")
     from serving.limits import Limits
     from serving.settings import Settings
 

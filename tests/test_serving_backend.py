@@ -124,6 +124,7 @@ def test_times_and_limits_mean_the_same_there(digits, installed: str) -> None:
         (["--log-format", "json"], "TensorFlow Serving has no --log-format: leave it out, or take --backend embedded"),
         (["--port", "0"], "TensorFlow Serving picks no free port: give --port and --rest-port, or --no-rest"),
         (["--rest-port", "0"], "TensorFlow Serving picks no free port: give --port and --rest-port, or --no-rest"),
+        (["--port", "8501"], "--port and --rest-port are the same: choose two"),
         (["--poll-seconds", "0.5"], "TensorFlow Serving polls every so many whole seconds, not 0.5"),
         (
             ["--tls-cert", "a"],

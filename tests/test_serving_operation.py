@@ -70,9 +70,10 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
         (["--replicas", "2", "3"], "--replicas does nothing without --cluster: leave it out"),
         (["--no-rest", "--rest-port", "9"], "--rest-port does nothing with --no-rest: leave it out"),
         (["--config", "c", "--model-name", "D"], "--model-name does nothing with --config: leave it out"),
+        (["--port", "9", "--rest-port", "9"], "--port and --rest-port are the same: choose two"),
     ],
 )
-def test_options_that_do_nothing_together_are_wrong_usage(digits, options: list[str], text: str) -> None:
+def test_options_that_do_not_go_together_are_wrong_usage(digits, options: list[str], text: str) -> None:
     finished = digits("serve", *options)
     assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {text}\n")
 
