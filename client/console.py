@@ -4,6 +4,8 @@ import atexit
 import gc
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from client.errors import DigitsError
@@ -50,22 +52,28 @@ def run(app: "typer.Typer") -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
     _prepare_stdout(sys.stdout)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
-    try:
+    with failures_told():
         try:
             app()
         finally:
             _flush()
+
+
+@contextmanager
+def failures_told(tell: Callable[[str], None] = note) -> Iterator[None]:
+    """End the process at a foreseen failure, which is told in a line."""
+    try:
+        yield
     except DigitsError as error:
-        fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code, tell)
     except BrokenPipeError:
         _silence(sys.stdout)  # its reader has left
         sys.exit(1)
     except KeyboardInterrupt:  # before Typer takes it
         sys.exit(130)
     except OSError as error:
-        fail(
-            f"{error.filename or 'system'}: {error.strerror or error}. Check the path, its permissions and free space."
-        )
+        what = f"{error.filename or 'system'}: {error.strerror or error}"
+        fail(f"{what}. Check the path, its permissions and free space.", tell=tell)
 
 
 def _prepare_stdout(out: Any) -> None:
@@ -95,9 +103,9 @@ def _silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def fail(message: str, exit_code: int = 1) -> None:
+def fail(message: str, exit_code: int = 1, tell: Callable[[str], None] = note) -> None:
     """Report a failure in one line and end the process."""
     if os.environ.get("DIGITS_DEBUG"):
         raise
-    note(f"error: {' '.join(message.split())}")
+    tell(f"error: {' '.join(message.split())}")
     sys.exit(exit_code)

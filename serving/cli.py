@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.console import note
+from client.console import failures_told, note
 from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import DigitsError, UsageError
 from serving.logs import Format, Level, Log
@@ -107,54 +107,56 @@ def serve(
     """
     if backend == "tensorflow-serving":
         _check_known_there(context)
-    else:
-        _check_installed()
-    _check_useful(context, replicas=bool(cluster), rest_port=rest, model_name=not config)
-    if rest_port is None:
-        rest_port = REST_PORT if port else 0
-    if not rest:
-        rest_port = None
-    if port and port == rest_port and not cluster:  # which has no REST port
-        raise UsageError("--port and --rest-port are the same: choose two")
-    from serving.limits import Limits
-    from serving.settings import Settings
+    log = Log(log_level, log_format)
+    with failures_told(log):
+        if backend == "embedded":
+            _check_installed()
+        _check_useful(context, replicas=bool(cluster), rest_port=rest, model_name=not config)
+        if rest_port is None:
+            rest_port = REST_PORT if port else 0
+        if not rest:
+            rest_port = None
+        if port and port == rest_port and not cluster:  # which has no REST port
+            raise UsageError("--port and --rest-port are the same: choose two")
+        from serving.limits import Limits
+        from serving.settings import Settings
 
-    settings = Settings(
-        models=models,
-        config=config,
-        model_name=model_name,
-        host=host,
-        port=port,
-        rest_port=rest_port,
-        rest_timeout_seconds=rest_timeout_seconds,
-        poll_seconds=poll_seconds,
-        drain_seconds=drain_seconds,
-        limits=Limits(
-            in_flight=max_in_flight,
-            wait_seconds=max_wait_seconds,
-            images=max_images,
-            message_mib=max_message_mib,
-            read_seconds=read_seconds,
-        ),
-        tls=_tls_files(tls_cert, tls_key, tls_client_ca),
-        log=Log(log_level, log_format),
-    )
-    if backend == "tensorflow-serving":
-        from serving.backend import run as run_tensorflow_serving
+        settings = Settings(
+            models=models,
+            config=config,
+            model_name=model_name,
+            host=host,
+            port=port,
+            rest_port=rest_port,
+            rest_timeout_seconds=rest_timeout_seconds,
+            poll_seconds=poll_seconds,
+            drain_seconds=drain_seconds,
+            limits=Limits(
+                in_flight=max_in_flight,
+                wait_seconds=max_wait_seconds,
+                images=max_images,
+                message_mib=max_message_mib,
+                read_seconds=read_seconds,
+            ),
+            tls=_tls_files(tls_cert, tls_key, tls_client_ca),
+            log=log,
+        )
+        if backend == "tensorflow-serving":
+            from serving.backend import run as run_tensorflow_serving
 
-        run_tensorflow_serving(settings)
-    elif cluster:
-        if processes > 1:
-            raise UsageError("a cluster has replicas instead of --processes: give --replicas LEAST MOST")
-        _serve_on_cluster(settings, cluster, replicas)
-    elif processes > 1:
-        from serving.processes import run_several
+            run_tensorflow_serving(settings)
+        elif cluster:
+            if processes > 1:
+                raise UsageError("a cluster has replicas instead of --processes: give --replicas LEAST MOST")
+            _serve_on_cluster(settings, cluster, replicas)
+        elif processes > 1:
+            from serving.processes import run_several
 
-        run_several(settings, processes)
-    else:
-        from serving.server import run
+            run_several(settings, processes)
+        else:
+            from serving.server import run
 
-        run(settings)
+            run(settings)
 
 
 def _check_installed() -> None:

@@ -454,3 +454,18 @@ def test_json_lines_are_objects_with_time_level_and_message(launch, model_root, 
         "images": 1,
         "status": "OK",
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "start"),
+    [
+        (["--models", __file__], 1, f"{__file__}: Not a directory. "),
+        (["--tls-cert", "a.pem"], 2, "TLS needs a certificate and its key: "),
+        (["--replicas", "2", "3"], 2, "--replicas does nothing without --cluster: "),
+    ],
+)
+def test_what_ends_a_start_is_an_object_too(digits, options: list[str], code: int, start: str) -> None:
+    finished = digits("serve", "--log-format", "json", *options)
+    event = json.loads(finished.stderr)
+    assert (finished.returncode, finished.stdout, event["level"]) == (code, "", "error")
+    assert event["message"].startswith(start)
