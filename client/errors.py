@@ -134,8 +134,8 @@ STATUSES: dict[str, tuple[type[ServerError], str]] = {
     "PERMISSION_DENIED": (AccessDenied, "{server} refuses access ({details}). Ask its operator for access"),
     "NOT_FOUND": (
         ModelNotFound,
-        "{server} does not serve {model} ({details}). See what is there with: digits versions, or name another with "
-        "--model",
+        "{server} does not serve {model} ({details}). Ask its operator what it serves (digits serve lists it on its "
+        "REST port, at /v1/models), and name that with --model",
     ),
     "FAILED_PRECONDITION": (
         ContractMismatch,

@@ -207,8 +207,8 @@ FAILURES = {
     "no model": (
         ["--model", "Z"],
         4,
-        "SERVER does not serve Z (Servable not found for request: Latest(Z)). See what is there with: digits versions, "
-        "or name another with --model",
+        "SERVER does not serve Z (Servable not found for request: Latest(Z)). Ask its operator what it serves (digits "
+        "serve lists it on its REST port, at /v1/models), and name that with --model",
     ),
     "a scheme": (
         ["--server", "http://127.0.0.1:8500"],
