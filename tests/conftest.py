@@ -60,6 +60,7 @@ FAULTS = """((boxes, blocks, narrowest) => {
   }));
   return faults;
 })"""
+LOOKS = ("FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS", "COLUMNS")
 TIMEOUT = 60
 METHODS = {"Predict": PredictResponse, "GetModelStatus": GetModelStatusResponse}
 
@@ -74,12 +75,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rest", metavar="HOST:PORT", help="and against this REST port of it")
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a developer has set must not change what the commands do or print."""
-    for name in [*os.environ]:
-        if name.startswith(("DIGITS_", "MODEL_")) or name in ("FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS", "COLUMNS"):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """What a developer has set must not change what the commands do, print, or publish to."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [*os.environ]:
+            if name.startswith(("DIGITS_", "MODEL_")) or name in LOOKS:
+                environment.delenv(name)
+        yield
 
 
 def run(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
