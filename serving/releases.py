@@ -48,9 +48,11 @@ def list_releases(model_dir: Path) -> list[Release]:
 def promote(models: Path, wanted: str) -> tuple[str, Release]:
     """Publish a copy of MODEL (its newest version) or MODEL/VERSION as the next version of `digits`.
 
-    Gives the copied version's name and the new release.
+    Gives the copied version's name and the new release. Raises UsageError for what is not there, and for a path.
     """
     name, _, number = wanted.partition("/")
+    if name in ("", ".", ".."):
+        raise UsageError(f"{wanted}: give MODEL or MODEL/VERSION, such as D or D/3")
     releases = list_releases(models / name)
     release = _find(models / name, releases, number) if number else releases[0]
     return _publish(models, name, release.version, "promoted")

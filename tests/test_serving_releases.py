@@ -155,6 +155,8 @@ def test_rollback_to_a_version(root: Path, digits) -> None:
     [
         (["promote", "Q"], "no version of Q in models: there are A, B, digits"),
         (["promote", "A/9"], "A has no version 9: there are 1"),
+        (["promote", "/srv/models/A"], "/srv/models/A: give MODEL or MODEL/VERSION, such as D or D/3"),
+        (["promote", "../A"], "../A: give MODEL or MODEL/VERSION, such as D or D/3"),
         (["rollback", "--to", "9"], "digits has no version 9: there are 1"),
         (["versions", "Q"], "no version of Q in models: there are A, B, digits"),
         (["versions", "--models", "nowhere"], "no version of digits in nowhere yet. Run: digits train"),
