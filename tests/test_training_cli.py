@@ -85,6 +85,12 @@ def test_on_a_terminal_the_table_leaves_out_columns_rather_than_to_cut_figures(w
         assert "{} / {}".format(*one.errors) in printed
 
 
+def test_the_formats_of_the_results_exclude_each_other(digits):
+    finished = digits("results", "--json", "--markdown")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "error: --json and --markdown exclude each other: give one of them\n"
+
+
 def test_results_of_an_empty_folder_say_what_to_do(tmp_path, digits):
     finished = digits("results", "--models", tmp_path)
     assert (finished.returncode, finished.stdout) == (1, "")

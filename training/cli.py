@@ -207,6 +207,8 @@ def results(
     """
     from training import results as table
 
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown exclude each other: give one of them")
     rows = [*table.gather(models).values()]
     if not rows and not as_json:
         raise DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
