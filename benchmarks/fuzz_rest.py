@@ -152,7 +152,10 @@ def _cut(chance: random.Random) -> Request:
 def run(address: str, count: int, seed: int = 0) -> Counter[str]:
     """Send so many requests over some connections, and count the codes. Raises Surprise."""
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = [pool.submit(_send, address, count // THREADS, seed * THREADS + number) for number in range(THREADS)]
+        parts = [
+            pool.submit(_send, address, (count + number) // THREADS, seed * THREADS + number)
+            for number in range(THREADS)  # together they send `count`
+        ]
     return sum((part.result() for part in parts), Counter())
 
 
