@@ -215,6 +215,8 @@ def main() -> None:
     given = options.parse_args()
     cores, version_dir = sorted(os.sched_getaffinity(0)), newest(given.models, given.model)
     every = targets(given.models.absolute(), given.model, given.peers.absolute())
+    if unknown := [name for name in given.only or () if name not in every]:
+        options.error(f"no server {', '.join(unknown)}: there are {', '.join(every)}")
     wanted = {name: target for name, target in every.items() if not given.only or name in given.only}
     absent = {name: reason for name, target in wanted.items() if (reason := missing(target, cores))}
     model = Model(version_dir)

@@ -19,6 +19,13 @@ def test_a_load_whose_calls_fail_has_no_figures(served, tmp_path):
     assert "StatusCode." in finished.stderr
 
 
+def test_a_server_that_nobody_has_heard_of_is_not_measured(model_root):
+    command = [sys.executable, "-m", "benchmarks.serving", "--models", model_root, "--only", "usual", "unusual"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "no server unusual: there are embedded, embedded x2, usual, FastAPI, " in finished.stderr
+
+
 def test_more_digits_than_there_are_begin_again_with_the_first(tmp_path):
     write_digits(tmp_path / "small", 10_001)
     assert len([*(tmp_path / "small").iterdir()]) == 10_001
