@@ -67,6 +67,13 @@ class Soak:
             shutil.rmtree(old)
         self.seen["broken versions" if broken else "versions"] += 1
 
+    def beside(self, act: Callable[[float, Server], None], seconds: float, server: Server) -> None:
+        """Run one of the three below beside the requests; what ends it before its time is a failure of the run."""
+        try:
+            act(seconds, server)
+        except Exception as error:
+            self.seen[f"UNEXPLAINED end of {act.__name__}: {error!r}"] += 1
+
     def swap(self, seconds: float, server: Server) -> None:
         """Publish the one model, then the other, then a broken version, and so on."""
         for letter, broken in itertools.cycle([(1, False), (0, False), (1, True)]):
@@ -153,8 +160,8 @@ def run(models: Path, requests: int, seconds: float, swap_seconds: float) -> tup
         with running("serving", "serve", *options) as server:
             drain = threading.Thread(target=lambda: [None for _ in server.process.stderr or ()], daemon=True)
             drain.start()
-            beside: list[Callable[[float, Server], None]] = [soak.swap, soak.reload, soak.dawdle]
-            threads = [threading.Thread(target=act, args=(swap_seconds, server)) for act in beside]
+            acts = soak.swap, soak.reload, soak.dawdle
+            threads = [threading.Thread(target=soak.beside, args=(act, swap_seconds, server)) for act in acts]
             for thread in threads:
                 thread.start()
             try:

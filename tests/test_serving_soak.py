@@ -1,10 +1,19 @@
 """A short soak: versions swap, break and reload under load, and no answer is wrong or missing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks import soak
+
+
+def test_what_ends_beside_the_requests_is_not_passed_over(model_root: Path, tmp_path: Path) -> None:
+    models = shutil.copytree(model_root, tmp_path / "trained")
+    run = soak.Soak(models, tmp_path)
+    shutil.rmtree(models)
+    run.beside(run.swap, 0, server=None)
+    assert [what for what in run.seen if what.startswith("UNEXPLAINED end of swap: FileNotFoundError")]
 
 
 @pytest.mark.slow
