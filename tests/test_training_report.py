@@ -150,6 +150,16 @@ def test_a_version_without_its_evaluation_says_so_and_is_in_the_table(root, digi
     assert len(page.all("img")) == 2  # of the table's figures
 
 
+def test_a_version_without_a_confusion_matrix_says_so_and_has_the_other_pictures(root, digits):
+    path = root / "A" / "1" / EVALUATION_FILE
+    evaluation = json.loads(path.read_text())
+    del evaluation["confusion"]
+    path.write_text(json.dumps(evaluation))
+    page = report(root, digits)
+    assert "exported without its confusion matrix; pictures need: digits train A" in page.words
+    assert len(page.all("img")) == 4
+
+
 def change(root, file, **changes):
     path = root / "A" / "1" / file
     content = json.loads(path.read_text())

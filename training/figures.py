@@ -63,13 +63,13 @@ def of_model(model: str, evaluation: Evaluation, images: Array) -> list[Picture]
     return drawn
 
 
-def per_digit(evaluations: dict[str, Evaluation]) -> Picture:
-    """Draw the accuracy of each model on each digit."""
-    table = 100 * np.array([confusion.accuracies(evaluation["confusion"]) for evaluation in evaluations.values()])
+def per_digit(matrices: dict[str, confusion.Matrix]) -> Picture:
+    """Draw the accuracy of each model on each digit, from the confusion matrix of each."""
+    table = 100 * np.array([confusion.accuracies(matrix) for matrix in matrices.values()])
     figure, axes = blank("digit", "", height=1.1 + 0.3 * len(table))
     _cells(axes, 100 - table, [[f"{value:.1f}".replace("100.0", "100") for value in row] for row in table])
-    axes.set_yticks(range(len(table)), [*evaluations])
-    lowest = [f"{name} {row.min():.1f} % of {row.argmin()}" for name, row in zip(evaluations, table, strict=True)]
+    axes.set_yticks(range(len(table)), [*matrices])
+    lowest = [f"{name} {row.min():.1f} % of {row.argmin()}" for name, row in zip(matrices, table, strict=True)]
     alt = f"Test accuracy of each model on each digit. Lowest: {'; '.join(lowest)}."
     return Picture("digits", "Accuracy of each digit, %", alt, figure)
 

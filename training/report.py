@@ -67,10 +67,10 @@ def _sections(trained: list[Trained], staging: Path, source: Path | None) -> Ite
         raise DigitsError("matplotlib is not installed. Run: pip install 'mnist-digits[training]'") from None
     rows = [one.result for one in trained]
     pictures = [tradeoff.against_parameters(rows), tradeoff.against_time(rows)]
-    if evaluations := {one.result.model: one.evaluation for one in trained if one.evaluation}:
-        pictures.append(figures.per_digit(evaluations))
+    if matrices := {one.result.model: matrix for one in trained if (matrix := one.evaluation.get("confusion"))}:
+        pictures.append(figures.per_digit(matrices))
     yield Section("All models", "", [picture.save(staging) for picture in pictures])
-    images = data.load(source).unseen if evaluations else np.empty(0, np.uint8)
+    images = data.load(source).unseen if any(one.evaluation for one in trained) else np.empty(0, np.uint8)
     for one in trained:
         drawn = figures.of_model(one.result.model, one.evaluation, images)
         yield Section(_title(one.result), _text(one), [picture.save(staging) for picture in drawn])
@@ -83,6 +83,7 @@ def _title(row: Result) -> str:
 def _text(one: Trained) -> str:
     row = one.result
     made = f"{row.images:,} images, {row.epochs} epochs, {row.core_seconds:.0f} core seconds on {row.device}."
-    if not one.evaluation:
-        return f"{made} This version was exported without its evaluation; pictures need: {card.command(row, {})}"
-    return f"{made} Confused most often: {confusion.named(one.evaluation['confusion'], 3)}."
+    if matrix := one.evaluation.get("confusion"):
+        return f"{made} Confused most often: {confusion.named(matrix, 3)}."
+    lost = "confusion matrix" if one.evaluation else "evaluation"
+    return f"{made} This version was exported without its {lost}; pictures need: {card.command(row, {})}"
