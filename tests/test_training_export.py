@@ -110,6 +110,7 @@ def test_the_model_card_tells_what_the_table_tells(version):
     card = (version / versions.MODEL_CARD_FILE).read_text()
     assert f"# Model {own.model}: {own.description}" in card
     assert f"  accuracy: {own.accuracy:.4f}" in card
+    assert f"`digits classify photo.jpg --model {own.model}`." in card
     assert results.to_markdown([results.Result(**row) for row in results.benchmark(version)["results"]]) in card
 
 

@@ -27,7 +27,8 @@ Reads one handwritten digit in a 28×28 greyscale image: a convolutional network
 **Limits** It always answers with a digit: for letters, blank paper and several digits in one image too. Photos and
 scans need the preprocessing of the `digits` client first. MNIST was written by American census employees and pupils;
 hands of other schools were not tested. Probabilities are not calibrated: see how sure it was of its mistakes.
-**Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then `digits classify photo.jpg`.
+**Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then
+`digits classify photo.jpg --model {own.model}`.
 
 **Data** MNIST: {own.images:,} training images; chosen by the first 5,000 test images, reported on the last 5,000.
 **Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
