@@ -250,11 +250,29 @@ def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
     ],
 )
 def test_the_model_card_names_the_command_that_makes_the_model_again(description, settings, command):
+    rendered = rendered_card(description, settings=settings)
+    assert rendered.endswith(f"Reproduce with `digits train {command.replace('OWN', '--recipe tuned')}`.\n")
+
+
+def rendered_card(description="", **content):
     fields = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"run": "r", "recipe": "tuned", "seed": 3}
     row = fields | {"model": "A", "description": description, "seed_accuracies": []}
-    content = {"run": "r", "results": [row], "versions": {}, "settings": settings}
-    rendered = card.render(content, {"confusion": [[1] * 10] * 10})
-    assert rendered.endswith(f"Reproduce with `digits train {command.replace('OWN', '--recipe tuned')}`.\n")
+    return card.render({"run": "r", "results": [row], "versions": {}} | content, {"confusion": [[1] * 10] * 10})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ({"distort": False, "upstrokes": 0.0}, ""),
+        ({"distort": True, "upstrokes": 0.0}, ", rotated, scaled, sheared, shifted and tilted anew in each epoch"),
+        (
+            {"distort": True, "upstrokes": 0.05},
+            ", an upstroke drawn at 5 % of the ones, rotated, scaled, sheared, shifted and tilted anew in each epoch",
+        ),
+    ],
+)
+def test_the_model_card_says_how_the_training_images_were_changed(recipe, changes):
+    assert f"**Data** MNIST: 0 training images{changes}.\n" in rendered_card(recipe=recipe)
 
 
 def test_a_confusion_that_never_happened_is_not_named():

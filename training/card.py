@@ -30,7 +30,8 @@ hands of other schools were not tested. Probabilities are not calibrated: see ho
 **Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then
 `digits classify photo.jpg --model {own.model}`.
 
-**Data** MNIST: {own.images:,} training images; chosen by the first 5,000 test images, reported on the last 5,000.
+**Data** MNIST: {own.images:,} training images{changes}.
+Chosen by the first 5,000 test images, reported on the last 5,000.
 **Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
 **Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
@@ -77,10 +78,18 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
     details = _details(evaluation["confusion"])
     table = to_markdown(rows)
-    again = command(own, content.get("settings") or {})
-    return _TEMPLATE.format(
-        own=own, published=published, packages=packages, details=details, table=table, command=again
-    )
+    words = {"changes": _changes(content.get("recipe") or {}), "command": command(own, content.get("settings") or {})}
+    return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
+
+
+def _changes(recipe: dict[str, Any]) -> str:
+    """Say how the training images were changed; an ensemble has no recipe, as those of its members may differ."""
+    changes = []
+    if share := recipe.get("upstrokes"):
+        changes.append(f"an upstroke drawn at {100 * share:.0f} % of the ones")
+    if recipe.get("distort"):
+        changes.append("rotated, scaled, sheared, shifted and tilted anew in each epoch")
+    return "".join(f", {change}" for change in changes)
 
 
 def command(own: Result, settings: dict[str, Any]) -> str:
