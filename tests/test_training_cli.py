@@ -194,10 +194,14 @@ def test_a_file_in_the_way_of_the_models_is_one_line(trained, tmp_path, digits):
     assert "Not a directory" in finished.stderr
 
 
-def test_an_unfinished_run_cannot_be_exported(tmp_path, digits):
+def test_an_unfinished_run_is_not_exported_and_costs_the_others_nothing(trained, tmp_path, digits):
+    why = f"{tmp_path}/result.json: not a finished run ("
     finished = digits("export", tmp_path)
-    assert finished.returncode == 1
-    assert finished.stderr.startswith(f"error: {tmp_path}/result.json: not a finished run (")
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert finished.stderr.startswith(f"error: {why}")
+    finished = digits("export", tmp_path, next((trained[0] / "runs").glob("A_*")), cwd=tmp_path)
+    assert (finished.returncode, list(list_versions(tmp_path / "models" / "A"))) == (0, [1])
+    assert finished.stderr.startswith(f"left out: {why}")
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path, command):

@@ -154,14 +154,32 @@ def _join_task(members: list[Path], run_dir: Path, data: Path | None, _: workers
 
 
 def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None = None) -> Outcome:
-    """Export finished runs again, for example after a full disk, and promote as `train` does; of a model the best."""
-    rows = {run_dir: results.read(run_dir / "result.json") for run_dir in run_dirs}
+    """Export finished runs again, for example after a full disk, and promote as `train` does; of a model the best.
+
+    Raises DigitsError when none is finished.
+    """
+    rows = _finished(run_dirs)
     best: dict[str, Path] = {}
     for row in results.ranked([*rows.values()]):
-        best.setdefault(row.model, next(run_dir for run_dir in run_dirs if rows[run_dir] is row))
+        best.setdefault(row.model, next(run_dir for run_dir, own in rows.items() if own is row))
     outcome = Outcome({run_dir: rows[run_dir] for run_dir in best.values()})
     _publish(models, parallel, data, workers.run, outcome)
     return outcome
+
+
+def _finished(run_dirs: list[Path]) -> dict[Path, Result]:
+    """Read the results of the runs that are finished, and say which are not: a pattern takes in both."""
+    rows, unfinished = {}, []
+    for run_dir in run_dirs:
+        try:
+            rows[run_dir] = results.read(run_dir / "result.json")
+        except DigitsError as error:
+            unfinished.append(error)
+    if not rows:
+        raise unfinished[0]
+    for reason in unfinished:
+        note(f"left out: {reason}")
+    return rows
 
 
 def _publish(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
