@@ -204,6 +204,14 @@ def test_an_unfinished_run_is_not_exported_and_costs_the_others_nothing(trained,
     assert finished.stderr.startswith(f"left out: {why}")
 
 
+@pytest.mark.parametrize("unread", ["2>/dev/full", "2>&1 | head -1"])
+def test_a_training_whose_words_cannot_be_written_goes_on(tmp_path, command, unread):
+    train = f"({command} train A --limit 640 --epochs 1 >table; echo $? >code) {unread}"
+    subprocess.run(train, shell=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert "Similar to LeNet" in (tmp_path / "table").read_text()
+
+
 def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
     arguments = [command, "train", "A", "D", "--limit", "3000", "--jobs", "1", "--epochs", "40"]
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:

@@ -7,6 +7,7 @@ from typing import Self
 import rich.progress
 from rich.console import Console
 
+from client.console import note
 from training.job import Progress
 
 
@@ -36,8 +37,11 @@ class Display:
         self.bars.stop()
 
     def say(self, message: str) -> None:
-        """Print a line above the bars."""
-        self.bars.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the bars; where there are none, one that nobody reads stops no training."""
+        if self.terminal:
+            self.bars.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        else:
+            note(message)
 
     def show(self, progress: Progress) -> None:
         """Take in where a training is."""
