@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -212,6 +213,21 @@ def test_a_training_whose_words_cannot_be_written_goes_on(tmp_path, command, unr
     assert "Similar to LeNet" in (tmp_path / "table").read_text()
 
 
+@pytest.mark.parametrize("name", ["config.json", "evaluation.json"])
+def test_without_room_for_a_version_the_folder_of_the_models_is_named(trained, tmp_path, digits, name):
+    """The one file is written anew into the version, the other one copied."""
+    run_dir = shutil.copytree(next((trained[0] / "runs").glob("A_*")), tmp_path / "A")
+    (run_dir / name).write_text(json.dumps(json.loads((run_dir / name).read_text()) | {"large": "x" * 1_000_000}))
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))  # the weights of a version have 0.7 MB
+
+    finished = digits("export", run_dir, "--models", tmp_path / "models", preexec_fn=no_room)
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert finished.stderr.startswith(f"error: A: {tmp_path}/models")
+    assert ": File too large. Mend that and run the same command" in finished.stderr
+
+
 def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
     arguments = [command, "train", "A", "D", "--limit", "3000", "--jobs", "1", "--epochs", "40"]
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
@@ -291,8 +307,6 @@ def test_a_worker_that_is_killed_costs_the_others_nothing(tmp_path):
 
 
 def fills_the_disk(report):
-    import resource
-
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     raise OSError(28, "No space left on device", "runs")
 

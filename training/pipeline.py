@@ -210,7 +210,11 @@ def _export(models: Path, parallel: int, data: Path | None, runner: workers.Runn
 def _export_task(run_dir: Path, rows: list[Result], models: Path, data: Path | None, _: workers.Reporter) -> Path:
     from training.export import export
 
-    return export(run_dir, rows, models, data)
+    try:
+        return export(run_dir, rows, models, data)
+    except OSError as error:  # a write that fails names no file, or the one that is copied
+        error.filename = error.filename2 or error.filename or models
+        raise
 
 
 def _note_failure(failure: workers.Failed, outcome: Outcome) -> None:
