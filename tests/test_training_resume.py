@@ -109,12 +109,20 @@ def test_a_command_that_was_killed_alone_is_taken_up_though_its_worker_is_still_
     assert len(run_dirs(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("name", ["result.json", "model.keras", "config.json"])
-def test_a_run_that_was_finished_and_then_damaged_is_finished_again(undisturbed, digits, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("result.json", lambda content: b""),
+        ("evaluation.json", lambda content: b""),
+        ("model.keras", lambda content: b""),
+        ("model.keras", lambda content: content[:100_000] + b"damaged" + content[100_007:]),
+        ("config.json", lambda content: content.replace(b"0.1", b"0.2")),
+    ],
+)
+def test_a_run_that_was_finished_and_then_damaged_is_finished_again(undisturbed, digits, tmp_path, name, damage):
     run_dir = shutil.copytree(undisturbed, tmp_path / "runs" / undisturbed.name)
     (run_dir / "concluded").unlink()
-    damaged = (run_dir / name).read_text().replace("0.1", "0.2") if name == "config.json" else ""
-    (run_dir / name).write_text(damaged)
+    (run_dir / name).write_bytes(damage((run_dir / name).read_bytes()))
     finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
     assert (finished.returncode, f"B  going on after epoch {EPOCHS}" in finished.stderr) == (0, True)
     assert_same(run_dir, undisturbed)

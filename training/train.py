@@ -10,7 +10,9 @@ import json
 import os
 import time
 import zipfile
+import zlib
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 # On CPUs without AVX-512 TensorFlow leaves oneDNN off, and model F's step takes 2.2 times as long (AVX2, TF 2.21)
@@ -19,6 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 
 from client.errors import DigitsError
+from serving.versions import read_json
 from training import checkpoint, cluster, data, evaluate, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
@@ -41,12 +44,21 @@ def train(job: Job, report: Report) -> results.Result:
 def finished(job: Job) -> results.Result | None:
     """Give the result of a run that is whole, and trained as the recipe is today; else None."""
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
-    whole = zipfile.is_zipfile(job.run_dir / "model.keras")  # its directory is written last
-    if not whole or checkpoint.recipe_of(job.run_dir) != dataclasses.asdict(recipe):
+    if not _whole(job.run_dir / "model.keras") or checkpoint.recipe_of(job.run_dir) != dataclasses.asdict(recipe):
         return None
-    with suppress(DigitsError):
+    with suppress(DigitsError, OSError, ValueError):
+        read_json(job.run_dir / results.EVALUATION)  # which an export needs, too
         return results.read(job.run_dir / "result.json")
     return None
+
+
+def _whole(archive: Path) -> bool:
+    """Tell whether a zip file is there, and undamaged to its last bit."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return file.testzip() is None
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):  # as zipfile gives up
+        return False
 
 
 def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
