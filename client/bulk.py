@@ -77,17 +77,18 @@ def _whole(name: str | Path) -> str:
 
 
 def _expand_address(address: str) -> Iterable[str]:
+    """Give what a pattern matches and a folder's images, as client/files.py does of names; without any, itself."""
     from PIL import Image
 
     filesystem, path = fsspec.core.url_to_fs(address)
-    if glob.has_magic(path):
-        found = filesystem.glob(path)
-    elif filesystem.isdir(path):
+    if filesystem.isfile(path):  # also one with [ in its name
+        return [address]
+    if filesystem.isdir(path):
         endings = tuple(Image.registered_extensions())
         found = [name for name in filesystem.find(path) if name.lower().endswith(endings)]
     else:
-        return [address]
-    return map(filesystem.unstrip_protocol, sorted(found))
+        found = filesystem.glob(path) if glob.has_magic(path) else []
+    return [*map(filesystem.unstrip_protocol, sorted(found))] or [address]
 
 
 def _write(
@@ -153,8 +154,8 @@ def fetch(name: str) -> str | bytes | OSError:
     if "://" not in name:
         return name
     try:
-        with fsspec.open(name) as file:
-            content: bytes = file.read()
-            return content
+        filesystem, path = fsspec.core.url_to_fs(name)
+        content: bytes = filesystem.cat_file(path)  # fsspec.open has an answer of its own to a pattern
+        return content
     except OSError as error:
         return error

@@ -37,6 +37,21 @@ def test_a_folder_means_its_images_and_those_of_its_folders_in_natural_order(fol
     assert list(find_files([str(folder)])) == [str(folder / name) for name in expected]
 
 
+def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder):
+    bulk = pytest.importorskip("client.bulk")
+    for name in ("[1].png", "empty/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    addresses = [f"file://{folder}/{name}" for name in ("[1].png", "*.gif", "empty", "gone.png")]
+    assert list(bulk.expand(addresses, None)) == addresses
+    assert [getattr(bulk.fetch(address), "strerror", "read") for address in addresses] == [
+        "read",
+        "No such file or directory",
+        "Is a directory",
+        "No such file or directory",
+    ]
+
+
 def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
     assert list(find_files(["*.png"])) == ["2.png", "a.png"]
     assert list(find_files(["deep/**/*.webp", "[0-9]*"])) == ["deep/er/x.webp", "2.png", "10.PNG"]

@@ -221,14 +221,14 @@ def test_20000_files_give_20000_rows_when_a_reader_is_killed(
 
 def test_addresses_of_fsspec_and_json_lines_work_too(deployed: str, three_nodes, mnist_test, tmp_path: Path, digits):
     Image.fromarray(mnist_test[0][0]).save(tmp_path / "seven.png")
-    names = [f"file://{tmp_path}/*.png", f"file://{tmp_path}/gone.jpg"]
+    names = [f"file://{tmp_path}/{name}" for name in ("*.png", "gone.jpg", "*.gif")]
     options = ["--server", deployed, "--cluster", three_nodes.address, "--json", "--out", tmp_path / "rows"]
     finished = digits("classify", *names, *options)
-    assert (finished.returncode, finished.stderr) == (1, "2 files: 1 classified, 1 failed\n")
+    assert (finished.returncode, finished.stderr) == (1, "3 files: 1 classified, 2 failed\n")
     lines = [line for path in (tmp_path / "rows").iterdir() for line in path.read_text().splitlines()]
     told = {row["file"]: row for row in map(json.loads, lines)}
     assert told[f"file://{tmp_path}/seven.png"]["digit"] == 7
-    assert "No such file" in told[f"file://{tmp_path}/gone.jpg"]["error"]
+    assert all("No such file" in told[name]["error"] for name in names[1:])
     again = digits("classify", *names, *options)
     assert (again.returncode, again.stderr.strip()) == (
         2,
