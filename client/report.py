@@ -16,6 +16,8 @@ NO_DIGIT = "no digit found"
 """The note of an image without ink."""
 CHUNK = 256
 """Rows that are printed together, so that a million files need no more memory than these."""
+GAP = 3
+"""Columns of the terminal between those of a table."""
 PIPED_WIDTH = 10_000
 """Columns when stdout is no terminal: whoever reads the pipe gets file names whole."""
 
@@ -88,30 +90,32 @@ class Table(Report):
 
     def __init__(self) -> None:
         self._console = _console()
-        self._rows: list[tuple[str, ...]] = []
-        self._widths: list[int] | None = None
+        self._rows: list[list[Any]] = []
+        self._widths: list[int] = []
 
     def add(self, file: str, result: Result) -> None:
         """Take a result. What is no image is told on stderr, not here."""
         one = result.prediction
         if one:
-            self._rows.append((file, *_cells(one), "; ".join(one.notes)))
+            self._rows.append([*map(_text, (file, *_cells(one), "; ".join(one.notes)))])
         elif isinstance(result.error, NoDigit):
-            self._rows.append((file, "-", "", "", NO_DIGIT))
+            self._rows.append([*map(_text, (file, "-", "", "", NO_DIGIT))])
         if len(self._rows) == CHUNK:
             self.flush()
 
     def flush(self) -> None:
-        """Print the rows at hand; later parts keep the widths of the first, or grow."""
+        """Print the rows at hand; later parts keep the widths of the first, or grow as far as the terminal does."""
         if not self._rows:
             return
-        table = _table("file", "digit", "probability", "runner-up", "", header=self._widths is None)
+        table = _table("file", "digit", "probability", "runner-up", "", header=not self._widths)
         for row in self._rows:
-            table.add_row(*map(_text, row))
-        widest = [max(map(len, column)) for column in zip(*self._rows, strict=True)]
-        self._widths = [max(pair) for pair in zip(widest, self._widths or widest, strict=True)]
-        for column, width in zip(table.columns, self._widths, strict=True):
-            column.min_width = max(width, len(str(column.header)))
+            table.add_row(*row)
+        widest = [max(cell.cell_len for cell in cells) for cells in zip(*self._rows, strict=True)]
+        self._widths = [*map(max, widest, self._widths or (len(str(column.header)) or 1 for column in table.columns))]
+        least = [width if column.justify == "right" else 2 for column, width in zip(table.columns, widest, strict=True)]
+        room = self._console.width - GAP * (len(widest) - 1)
+        for column, width in zip(table.columns, _fitted(self._widths, least, room), strict=True):
+            column.width = width
         self._console.print(table)
         self._rows.clear()
 
@@ -166,6 +170,14 @@ def _console() -> Any:
     return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
+def _fitted(widths: list[int], least: list[int], room: int) -> list[int]:
+    """Narrow the widest columns, whose text is folded then, until all have room: rich would cut off the last ones."""
+    widths = widths.copy()
+    while sum(widths) > room and (wide := [at for at, width in enumerate(widths) if width > least[at]]):
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
+
+
 def _accuracies(rows: list[Benchmark]) -> Any:
     table = _table("model", "accuracy", "loss", "", "description")
     for row in rows:
@@ -177,7 +189,7 @@ def _accuracies(rows: list[Benchmark]) -> Any:
 def _table(*columns: str, header: bool = True) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=header)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", show_header=header)
     for name in columns:
         table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     return table

@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import termios
 
 import numpy as np
 import pytest
@@ -149,10 +150,12 @@ def test_a_server_that_stops_and_starts_again_loses_and_doubles_nothing(number, 
     assert collections.Counter(done(journal)) == collections.Counter(expected(many))
 
 
-def on_a_terminal(command, *arguments, **options):
-    """Run a command whose stderr is a terminal, and give what it wrote there."""
+def on_a_terminal(command, *arguments, streams=("stderr",), columns=80, **options):
+    """Run a command whose stderr, or more, is a terminal, and give what it wrote there."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen([command, *arguments], stderr=theirs, env=os.environ | {"TERM": "xterm"}, **options):
+    termios.tcsetwinsize(theirs, (24, columns))
+    options |= {"env": os.environ | {"TERM": "xterm"}, **dict.fromkeys(streams, theirs)}
+    with subprocess.Popen([command, *arguments], **options):
         os.close(theirs)
         written = b""
         try:
@@ -164,6 +167,22 @@ def on_a_terminal(command, *arguments, **options):
     return written.decode()
 
 
+def screen(written):
+    """Give the lines that a terminal shows in the end."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[?\d;]*[a-zA-Z]|\n|[^\x1b\r\n]+", written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] != "\x1b":
+            lines[row] += part
+    return lines
+
+
 def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(command, digits, served, many, tmp_path):
     with (tmp_path / "out.jsonl").open("wb") as out:
         shown = on_a_terminal(command, "classify", many, "--server", served, "--json", stdout=out)
@@ -171,6 +190,18 @@ def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(co
     assert "files/s" in shown
     assert all(json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
     assert "files/s" not in digits("classify", many, "--server", served, "--json").stderr
+
+
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_a_long_file_name_is_folded_on_a_terminal_and_pushes_nothing_off_it(command, served, many, tmp_path, columns):
+    path = tmp_path / f"{'long' * 15}.png"
+    path.write_bytes((many / "0.png").read_bytes())
+    shown = on_a_terminal(command, "classify", path, "--server", served, streams=["stdout"], columns=columns)
+    lines = screen(shown)
+    header = next(number for number, line in enumerate(lines) if "digit" in line)
+    rows, left = lines[header + 1 : lines.index("")], lines[header].index("digit")
+    assert "".join(row[:left].strip() for row in rows) == str(path)
+    assert any(re.fullmatch(r" *7 +\d+\.\d% +\d \(\d+\.\d%\) *", row[left:]) for row in rows)
 
 
 def test_the_formats_exclude_each_other(digits, many):
