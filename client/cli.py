@@ -108,7 +108,7 @@ def classify(
         Client(
             server, model=model, timeout=timeout, batch=batch, tls=tls, ca=ca, cert=cert, key=key, token=token
         ) as client,
-        progress(_counter(files or [], files_from)) as moved,
+        progress(_counter(files or [], files_from), lines=as_json or as_csv) as moved,
     ):
         run.classify(client, all_files(files or [], files_from), report, processes or cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(count: Callable[[], int] | None) -> Iterator[Callable[[], None]]:
+def progress(count: Callable[[], int] | None, lines: bool = False) -> Iterator[Callable[[], None]]:
     """Show a bar, and yield what moves it by one file. Without a terminal there is none.
 
-    `count` tells how many files there are; it runs in a thread, as walking through a million takes a while.
+    `count` tells how many files there are; it runs in a thread, as walking through a million takes a while. With
+    `lines`, stdout gets one a file: on a terminal there is no bar then, above which rich would wrap them.
     """
-    if not sys.stderr.isatty():
+    shared = sys.stdout is not None and sys.stdout.isatty()
+    if not sys.stderr.isatty() or (lines and shared):
         yield lambda: None
         return
     from rich.console import Console
@@ -20,8 +22,7 @@ def progress(count: Callable[[], int] | None) -> Iterator[Callable[[], None]]:
 
     rate = TextColumn("{task.fields[rate]}")
     columns = BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(elapsed_when_finished=True)
-    console, shared = Console(stderr=True), sys.stdout.isatty()
-    with Progress(*columns, console=console, transient=True, redirect_stdout=shared) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as bar:
         task = bar.add_task("", total=None, rate="")
         if count:
             threading.Thread(target=lambda: bar.update(task, total=count()), daemon=True).start()

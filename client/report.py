@@ -116,15 +116,21 @@ class Table(Report):
         room = self._console.width - GAP * (len(widest) - 1)
         for column, width in zip(table.columns, _fitted(self._widths, least, room), strict=True):
             column.width = width
-        self._console.print(table)
+        self._print(table)
         self._rows.clear()
 
     def add_benchmark(self, answered: Prediction, rows: list[Benchmark]) -> None:
         """Print how good each model is."""
         if rows:
             where = f"{answered.model} version {answered.model_version}"
-            self._console.print(f"\nAccuracy on MNIST's last 5,000 test images ({where}):\n")
-            self._console.print(_accuracies(rows))
+            self._print(f"\nAccuracy on MNIST's last 5,000 test images ({where}):\n")
+            self._print(_accuracies(rows))
+
+    def _print(self, what: Any) -> None:
+        """Print by way of sys.stdout, where a bar steps aside; rich's console would go past it."""
+        with self._console.capture() as printed:
+            self._console.print(what)
+        print(printed.get(), end="")
 
 
 def print_number(file: str, number: Number, as_json: bool) -> None:

@@ -192,6 +192,17 @@ def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(co
     assert "files/s" not in digits("classify", many, "--server", served, "--json").stderr
 
 
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_the_answers_on_the_terminal_of_the_bar_stay_whole_and_nothing_stays_of_the_bar(command, served, many, form):
+    arguments = [command, "classify", many, "--server", served, *form]
+    shown = screen(on_a_terminal(*arguments, streams=["stdout", "stderr"], columns=100))
+    assert not [line for line in shown if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line]
+    answers = [line for line in shown if line.startswith((str(many), f'{{"file": "{many}'))]
+    assert len(answers) == COUNT + (form != [])  # the broken file has a line of its own in both forms
+    if form == ["--json"]:
+        assert all(json.loads(line) for line in answers)
+
+
 @pytest.mark.parametrize("columns", [80, 60, 40])
 def test_a_long_file_name_is_folded_on_a_terminal_and_pushes_nothing_off_it(command, served, many, tmp_path, columns):
     path = tmp_path / f"{'long' * 15}.png"
