@@ -7,6 +7,9 @@ from client.errors import UsageError
 from client.report import Report, record
 from client.results import Result
 
+HEADS = b'{"file": ', b'{"benchmark": '
+"""How the lines begin that digits classify writes."""
+
 
 class Journal(Report):
     """Appends records to a file and knows which files it has. What stands in it is done, also where it failed.
@@ -27,11 +30,12 @@ class Journal(Report):
         """Learn what is done, and give where the last whole line of a file ends."""
         end = position = self._file.seek(0)
         for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
+            whole = line.endswith(b"\n")
+            if not whole and any(head.startswith(line[: len(head)]) for head in HEADS):
                 break
             position += len(line)
             try:
-                told = json.loads(line)
+                told = json.loads(line) if whole else {}
                 if "benchmark" in told:
                     continue
                 self._done.add(told["file"])

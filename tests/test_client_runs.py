@@ -122,13 +122,14 @@ def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
     assert done(answers) == [f"{many}/{number}.png" for number in range(3)]
 
 
-def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path):
-    (tmp_path / "notes.txt").write_text("seven\n")
+@pytest.mark.parametrize("content", ["seven\n", '{"my": "data"}', "seven", '{"my": "data"}\n'])
+def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path, content):
+    (tmp_path / "notes.txt").write_text(content)
     finished = digits("classify", many, "--server", served, "--resume", tmp_path / "notes.txt")
     assert (finished.returncode, finished.stdout) == (2, "")
     line = f"{tmp_path}/notes.txt line 1 is not from digits classify. Name another file with --resume"
     assert finished.stderr == f"error: {line}\n"
-    assert (tmp_path / "notes.txt").read_text() == "seven\n"
+    assert (tmp_path / "notes.txt").read_text() == content
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
