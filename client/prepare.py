@@ -105,7 +105,7 @@ def named(picture: Picture) -> Iterator[None]:
 def _as_given(array: Pixels) -> Prepared:
     if array.dtype != np.uint8 or array.shape != (contract.IMAGE_SIZE, contract.IMAGE_SIZE):
         raise InvalidImage(f"an array of {array.dtype} {list(array.shape)}. Give uint8 [28, 28], 255 = ink")
-    return Prepared(array)
+    return Prepared(array.copy())  # a camera may write its next frame into it before this one is sent
 
 
 def _prepare(decoded: Decoded) -> Prepared:

@@ -425,12 +425,24 @@ def test_no_images_send_nothing(told, asking):
     assert told.requests == []
 
 
-def test_a_request_holds_at_most_256_images_and_the_order_is_kept(told, asking):
-    def ascending(request):
-        response = sevens(request)
-        response.outputs["digit"].CopyFrom(pack_values(unpack(request.inputs["images"])[:, 0, 0].astype(np.int64)))
-        return response
+def ascending(request):
+    response = sevens(request)
+    response.outputs["digit"].CopyFrom(pack_values(unpack(request.inputs["images"])[:, 0, 0].astype(np.int64)))
+    return response
 
+
+def test_an_array_may_be_used_again_for_the_next_picture(told, asking):
+    def frames():
+        buffer = np.zeros((28, 28), np.uint8)
+        for number in range(10):
+            buffer[0, 0] = number
+            yield buffer
+
+    told.answers[PREDICT] = ascending
+    assert [one.digit for one in asking.classify(frames())] == list(range(10))
+
+
+def test_a_request_holds_at_most_256_images_and_the_order_is_kept(told, asking):
     told.answers[PREDICT] = ascending
     images = np.zeros((600, 28, 28), np.uint8)
     images[:, 0, 0] = np.arange(600) % 10
