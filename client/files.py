@@ -77,8 +77,11 @@ def find_images(folder: str) -> Iterator[str]:
 
 
 def _wanted(entry: "os.DirEntry[str]") -> bool:
-    """Leave out hidden entries, and pipes, which would be waited for."""
-    return entry.name[0] != "." and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+    """Leave out hidden entries, and pipes, which would be waited for. A link that leads nowhere is refused later."""
+    try:
+        return entry.name[0] != "." and (entry.is_dir(follow_symlinks=False) or entry.is_file())
+    except OSError:
+        return True
 
 
 def natural(name: str) -> str:

@@ -79,7 +79,9 @@ def test_a_pipe_in_a_folder_is_not_waited_for_and_a_loop_of_links_ends(folder):
     os.mkfifo(folder / "pipe.png")
     (folder / "deep/loop").symlink_to(folder)
     (folder / "link.png").symlink_to(folder / "a.png")
-    assert list(find_images(".")) == ["2.png", "10.PNG", "a.png", "deep/1.jpg", "deep/er/x.webp", "link.png"]
+    (folder / "self.png").symlink_to("self.png")  # a name that cannot be looked up is left to be refused
+    expected = ["2.png", "10.PNG", "a.png", "deep/1.jpg", "deep/er/x.webp", "link.png", "self.png"]
+    assert list(find_images(".")) == expected
 
 
 @pytest.mark.parametrize(
