@@ -41,9 +41,8 @@ CLOSER = 4
 TINY = 0.2
 """Length of a tiny digit, of the picture's longer side."""
 
-Picture: TypeAlias = Source | Pixels
-"""A file, the bytes of one, a Pillow image, or a uint8 array [28, 28] that is used as it is."""
-
+Picture: TypeAlias = Source | Pixels | InvalidImage
+"""A file, the bytes of one, a Pillow image, a uint8 array [28, 28] that is used as it is, or why there is none."""
 
 Outcome: TypeAlias = Prepared | InvalidImage
 
@@ -86,6 +85,8 @@ def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES
     """Give a picture of any kind small and upright. Raises InvalidImage, and TypeError for what is no picture."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
+    if isinstance(picture, InvalidImage):
+        raise picture
     if not isinstance(picture, str | bytes | os.PathLike | Image.Image):  # a number would be an open file's
         raise TypeError(f"a picture is a path, bytes, a Pillow image or an array, not {type(picture).__name__}")
     return decode(picture, size, guard)

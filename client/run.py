@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 
 from client.answers import Prediction
 from client.console import note
-from client.errors import NoDigit, ServerError
+from client.errors import InvalidImage, NoDigit, ServerError
 from client.files import STDIN, stdin
 from client.image import read_pipe
 from client.remote import Client
@@ -38,17 +39,17 @@ class Run:
 
         `moved` is called for each; what the network sees of them is written to the folder `shown`.
         """
-        pictures = map(picture, self._wanted(files, report, moved))
+        names, wanted = tee(self._wanted(files, report, moved))
         try:
-            for given in client.stream(pictures, processes=processes):
-                result = named(given)
+            for given, file in zip(client.stream(map(picture, wanted), processes=processes), names, strict=True):
+                result = named(file, given)
                 self._count(result)
-                report.add(str(result.picture), result)
+                report.add(file, result)
                 moved()
                 if shown:
                     from client.show import show
 
-                    show(str(result.picture), given.picture, shown)
+                    show(file, given.picture, shown)
         finally:
             report.flush()
         if report.has_benchmark and self.answered:
@@ -93,16 +94,19 @@ class Run:
         return f"{total:,} files: {', '.join(told)}"
 
 
-def picture(file: str) -> str | bytes:
-    """Give what the client reads: the file of that name, or what stands on stdin."""
-    return read_pipe(stdin()) if file == STDIN else file
+def picture(file: str) -> str | bytes | InvalidImage:
+    """Give what the client reads: the file of that name, or what stands on stdin, or what is wrong with that."""
+    try:
+        return read_pipe(stdin()) if file == STDIN else file
+    except InvalidImage as error:
+        return error
 
 
-def named(result: Result) -> Result:
-    """Give the image on stdin its name, also in what is wrong with it."""
-    if not isinstance(result.picture, bytes):
+def named(file: str, result: Result) -> Result:
+    """Give what has no name to the client its name, also in what is wrong with it."""
+    if isinstance(result.picture, str):
         return result
-    return replace(result, picture=STDIN, error=result.error and type(result.error)(f"{STDIN}: {result.error}"))
+    return replace(result, picture=file, error=result.error and type(result.error)(f"{file}: {result.error}"))
 
 
 def cores() -> int:

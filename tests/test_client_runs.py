@@ -91,6 +91,10 @@ def test_one_image_comes_through_stdin(command, served, many):
     given = subprocess.run([command, "classify", "-", "--server", served], input=b"seven", capture_output=True)
     assert (given.returncode, given.stdout) == (1, b"")
     assert given.stderr == b"error: -: not an image that Pillow can read\n"
+    arguments = [command, "classify", "-", many / "0.png", "--server", served, "--json"]
+    given = subprocess.run(arguments, input=bytes((64 << 20) + 1), capture_output=True)
+    assert [json.loads(line).get("file") for line in given.stdout.splitlines()] == ["-", str(many / "0.png"), None]
+    assert given.stderr == b"error: -: more than 64 MiB through a pipe\n2 files: 1 classified, 1 failed\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
