@@ -168,14 +168,15 @@ def read(
 ) -> None:
     """See READ_HELP."""
     from client.errors import NoDigit
+    from client.files import STDIN, stdin
+    from client.image import read_pipe
     from client.number import Number
     from client.remote import Client
     from client.report import print_number
-    from client.run import picture
 
     with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
         try:
-            number = client.read(picture(file))
+            number = client.read(read_pipe(stdin()) if file == STDIN else file)
         except NoDigit:
             number = Number((), ())
     print_number(file, number, as_json)

@@ -122,6 +122,15 @@ def test_what_the_network_sees_is_written_beside_each_image(digits, served, pict
     np.testing.assert_array_equal(shown[5::10, 295::10], read_image(pictures / "2.png"))
 
 
+def test_a_pipe_is_read_once_and_shown_under_its_name(command, served, pictures, tmp_path):
+    line = f"{command} classify <(cat 2.png) <(cat notes.txt) --json --server {served} --show {tmp_path}/seen"
+    finished = subprocess.run(["bash", "-c", line], cwd=pictures, capture_output=True, text=True, timeout=60)
+    image, failed, _ = lines(finished)
+    assert (image["file"][:8], image["digit"]) == ("/dev/fd/", 2)
+    assert failed["error"] == f"{failed['file']}: not an image that Pillow can read"
+    assert len(list((tmp_path / "seen").rglob("*.png"))) == 1
+
+
 def test_csv_has_the_same_fields_in_columns(digits, served, pictures):
     arguments = ["2.png", "notes.txt", "blank.png", "--server", served]
     [image, *_] = lines(digits("classify", *arguments, "--json", cwd=pictures))
