@@ -38,8 +38,10 @@ class Run:
     ) -> None:
         """Classify files, one result each in their order. What is no image is told on stderr, and the rest goes on.
 
-        `moved` is called for each; what the network sees of them is written to the folder `shown`.
+        `moved` is called for each; what the network sees of them is written under the folder `shown`.
         """
+        if shown:
+            shown.mkdir(parents=True, exist_ok=True)  # a wrong DIR ends the run here, not at each picture
         names, wanted = tee(self._wanted(files, report, moved))
         try:
             for given, file in zip(client.stream(map(picture, wanted), processes=processes), names, strict=True):

@@ -112,11 +112,17 @@ def test_several_digits_and_an_animation_are_noted(digits, served, pictures, tmp
 
 
 def test_what_the_network_sees_is_written_beside_each_image(digits, served, pictures, tmp_path):
-    arguments = ["2.png", "deeper/4.jpg", "blank.png", "notes.txt", "--server", served]
-    finished = digits("classify", *arguments, "--show", tmp_path / "seen", cwd=pictures)
+    seen = tmp_path / "seen"
+    long = f"{252 * 'n'}.png"[-252:]
+    (pictures / long).write_bytes((pictures / "2.png").read_bytes())
+    files = ["2.png", "deeper/4.jpg", "blank.png", "notes.txt", long, pictures / "2.png", "deeper/../2.png"]
+    finished = digits("classify", *files, "--server", served, "--show", seen, cwd=pictures)
+    (pictures / long).unlink()
     assert finished.returncode == 1
-    names = sorted(path.name for path in (tmp_path / "seen").iterdir())
-    assert names == ["2.png.png", "blank.png.png", "deeper_4.jpg.png"]
+    assert f"\nnote: {long} is not shown: File name too long\n" in finished.stderr
+    names = {path.relative_to(seen) for path in seen.rglob("*.png")}
+    whole = (pictures / "2.png.png").relative_to("/")
+    assert names == {Path("2.png.png"), Path("blank.png.png"), Path("deeper/4.jpg.png"), whole}
     shown = np.asarray(Image.open(tmp_path / "seen/2.png.png").convert("L"))
     assert shown.shape == (280, 570)
     np.testing.assert_array_equal(shown[5::10, 295::10], read_image(pictures / "2.png"))
