@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,8 +40,10 @@ def find_files(arguments: Iterable[str]) -> Iterator[str]:
     for argument in arguments:
         given = argument == STDIN or os.path.exists(argument)  # noqa: PTH110 (Path's raises where one may not look)
         matches = [] if given else glob.glob(argument, recursive=True)  # noqa: PTH207 (Path knows no absolute ones)
-        for path in sorted(matches, key=natural) or [argument]:
-            yield from expand(path)
+        if not matches:
+            yield from expand(argument)
+        found = chain.from_iterable(map(expand, sorted(matches, key=natural)))
+        yield from {os.path.normpath(path): path for path in found}.values()  # ** matches a folder and what is in it
 
 
 def expand(path: str) -> Iterator[str]:

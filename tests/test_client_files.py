@@ -55,6 +55,8 @@ def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder)
 def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
     assert list(find_files(["*.png"])) == ["2.png", "a.png"]
     assert list(find_files(["deep/**/*.webp", "[0-9]*"])) == ["deep/er/x.webp", "2.png", "10.PNG"]
+    assert list(find_files(["deep/**"])) == list(find_files(["deep/**/*"])) == ["deep/1.jpg", "deep/er/x.webp"]
+    assert list(find_files(["**/e*"])) == ["deep/er/x.webp"]
     assert list(find_files([f"{folder}/de*"])) == [f"{folder}/deep/1.jpg", f"{folder}/deep/er/x.webp"]
 
 
