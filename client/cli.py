@@ -49,7 +49,8 @@ CLASSIFY_HELP = "\n\n".join(
         "names, also s3://... and the like; --server is an address that all of them reach.",
         'Notes: "no digit found", "several digits?", "first of N frames".',
         "A run with --resume FILE may be interrupted and started again: lines as with --json are added to FILE, each "
-        "file once. A server that goes away during a run is waited for, a minute.",
+        "file once. A file that failed is done, too, and counts as failed again: without its line it is tried again. A "
+        "server that goes away during a run is waited for, a minute.",
         "Exit codes: 0 all read, also without a digit, 1 some files failed, 2 usage, 3 no server or no answer in time, "
         "4 other model.",
     )

@@ -22,7 +22,7 @@ class Journal(Report):
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
-        self._done = set[str]()
+        self._done, self.failed = set[str](), set[str]()
         end = self._read(path)
         self._file.truncate(end)
 
@@ -39,6 +39,8 @@ class Journal(Report):
                 if "benchmark" in told:
                     continue
                 self._done.add(told["file"])
+                if "error" in told:
+                    self.failed.add(told["file"])
             except (ValueError, TypeError, KeyError) as error:
                 raise UsageError(
                     f"{path} line {number} is not from digits classify. Name another file with --resume"

@@ -27,6 +27,8 @@ class Report:
 
     has_benchmark = True
     """Whether the results table of the version that answered is part of it."""
+    failed: set[str] = set()
+    """Files that an earlier part of the run could not read."""
 
     def wants(self, file: str) -> bool:
         """Tell whether a file is to be classified at all."""

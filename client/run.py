@@ -63,7 +63,8 @@ class Run:
             if report.wants(file):
                 yield file
             else:
-                self.before += 1
+                self.failed += file in report.failed
+                self.before += file not in report.failed
                 moved()
 
     def _count(self, result: Result) -> None:

