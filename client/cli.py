@@ -91,6 +91,8 @@ def classify(
     token: Token = None,
 ) -> None:
     """See CLASSIFY_HELP."""
+    if not files and files_from is None:
+        raise UsageError("no files: name some, a folder, or a list as --files-from")
     if cluster or out:
         connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout, "batch": batch}
         connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}

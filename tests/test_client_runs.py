@@ -220,7 +220,14 @@ def test_a_long_file_name_is_folded_on_a_terminal_and_pushes_nothing_off_it(comm
     assert any(re.fullmatch(r" *7 +\d+\.\d% +\d \(\d+\.\d%\) *", row[left:]) for row in rows)
 
 
-def test_the_formats_exclude_each_other(digits, many):
-    finished = digits("classify", many, "--json", "--csv")
-    assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == "error: --json, --csv and --resume exclude each other: give one of them\n"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seven.png", "--json", "--csv"], "--json, --csv and --resume exclude each other: give one of them"),
+        (["--json"], "no files: name some, a folder, or a list as --files-from"),
+        (["--cluster", "auto", "--out", "answers"], "no files: name some, a folder, or a list as --files-from"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(digits, arguments, message):
+    finished = digits("classify", *arguments)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {message}\n")
