@@ -1,7 +1,9 @@
 """The file of `--resume`: JSON Lines, one object a file, from which an interrupted run goes on."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from client.errors import UsageError
 from client.report import Report, record
@@ -15,13 +17,14 @@ class Journal(Report):
     """Appends records to a file and knows which files it has. What stands in it is done, also where it failed.
 
     A last line that was cut off by the interruption, or is the results table of --json, is taken away. Raises
-    UsageError when the file holds something else.
+    UsageError when the file holds something else, or another run adds to it.
     """
 
     has_benchmark = False  # it holds files only
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
+        _lock(self._file, path)
         self._done, self.failed = set[str](), set[str]()
         end = self._read(path)
         self._file.truncate(end)
@@ -62,3 +65,16 @@ class Journal(Report):
     def flush(self) -> None:
         """Bring what was appended to the file."""
         self._file.flush()
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep a file to this process until its end, where the system and the file system can: Windows has no fcntl."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another run writes to {path}. Wait for its end, or name another file with --resume"
+            ) from None

@@ -116,6 +116,15 @@ def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(digit
     assert (again.returncode, again.stderr) == (1, "1,501 files: 0 classified, 1 failed, 1,500 done before\n")
 
 
+def test_two_runs_do_not_write_to_one_file(digits, served, many, begin):
+    first, journal, _ = begin(served)
+    with first:
+        second = digits("classify", many, "--server", served, "--resume", journal)
+        first.kill()
+    line = f"another run writes to {journal}. Wait for its end, or name another file with --resume"
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", f"error: {line}\n")
+
+
 def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
     answers = tmp_path / "digits.jsonl"
     half = [many / name for name in ("0.png", "1.png")]
