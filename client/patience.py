@@ -21,8 +21,8 @@ SHORTEST_LOOK = 1.0
 DAY = 86_400
 """Seconds that anything is waited for at most: gRPC's own limit of 2⁶³ ns is a deadline that is over at once."""
 BUSY = {"RESOURCE_EXHAUSTED"}
-RESTARTING = {"UNAVAILABLE", "CANCELLED", "ABORTED", "NOT_FOUND"}
-"""What clients see of a server that stops, starts and has not loaded its model yet, past gRPC's own few retries."""
+RESTARTING = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED", "NOT_FOUND"}
+"""What clients see of a server that stops, hangs, starts, has not loaded its model yet, past gRPC's own few retries."""
 
 
 class Budget:

@@ -326,6 +326,14 @@ def test_a_stream_waits_for_a_server_that_restarts_and_does_nothing_twice(told, 
     assert [result.prediction.digit for result in results] == [7] * 600
 
 
+def test_a_stream_waits_for_a_server_that_falls_silent_and_has_been_asked_already(told, opened):
+    release, silent = threading.Event(), iter([True] * 3)
+    told.answers[PREDICT] = lambda request: (next(silent, False) and release.wait(20), sevens(request))[1]
+    with opened(told.address, timeout=0.5) as one:
+        assert [result.prediction.digit for result in one.stream([ONE])] == [7]
+    release.set()
+
+
 def test_a_stream_gives_up_on_a_server_that_stays_away(told, asking):
     told.answers[PREDICT] = grpc.StatusCode.UNAVAILABLE
     with pytest.raises(client.ServerUnavailable):
