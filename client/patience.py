@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from client.answers import VersionStatus
-from client.errors import DeadlineExceeded, ModelNotFound, ServerError, ServerUnavailable, UsageError
+from client.errors import (
+    DeadlineExceeded,
+    ModelNotFound,
+    RequestCancelled,
+    ServerError,
+    ServerUnavailable,
+    UsageError,
+)
 from client.questions import Peer
 
 PATIENCE = 60.0
@@ -70,7 +77,7 @@ class Wait:
         self._failure = self._late
         try:
             yield
-        except (ServerUnavailable, DeadlineExceeded, ModelNotFound) as error:
+        except (ServerUnavailable, DeadlineExceeded, RequestCancelled, ModelNotFound) as error:
             self._failure = error
 
     def look(self, timeout: float) -> float:

@@ -593,7 +593,8 @@ def test_waiting_ends_when_a_version_becomes_available(told, asking):
     def status(state):
         return messages.GetModelStatusResponse(model_version_status=[State(version=3, state=state)])
 
-    replies = iter([grpc.StatusCode.NOT_FOUND, status(State.LOADING), status(State.LOADING)])
+    starting = [grpc.StatusCode[name] for name in ("NOT_FOUND", "CANCELLED", "ABORTED")]
+    replies = iter([*starting, status(State.LOADING), status(State.LOADING)])
     told.answers[STATUS] = lambda request: next(replies, status(State.AVAILABLE))
     assert asking.wait_until_ready(10) == client.VersionStatus(3, "AVAILABLE", "")
 
