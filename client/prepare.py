@@ -224,4 +224,7 @@ def _received(pictures: list[Picture], future: "Future[list[Outcome]]") -> Itera
     try:
         yield from zip(pictures, future.result(), strict=True)
     except BrokenProcessPool as error:
-        raise DigitsError("a process that read images was killed. Free memory, or use --processes 1") from error
+        raise DigitsError(
+            "a process that read images ended. Free memory, or use --processes 1; a script of your own needs: "
+            "if __name__ == '__main__':"
+        ) from error

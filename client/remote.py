@@ -62,9 +62,10 @@ class Client(Connection):
     ) -> Iterator[Result]:
         """Classify any number of pictures in bounded memory: one Result each, in order, also for a bad one.
 
-        More `processes` read slow pictures side by side. A server that has answered and then goes away is waited for,
-        `patience` seconds; nothing is lost or done twice. Pictures are read ahead of their answers: a source that
-        waits for an answer before it gives the next picture waits for ever.
+        More `processes` read slow pictures side by side; they import the script that asks for them, which must do its
+        work under `if __name__ == "__main__":`. A server that has answered and then goes away is waited for, `patience`
+        seconds; nothing is lost or done twice. Pictures are read ahead of their answers: a source that waits for an
+        answer before it gives the next picture waits for ever.
         """
         flights: deque[Flight] = deque()
         try:

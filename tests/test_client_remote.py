@@ -411,6 +411,16 @@ def test_the_processes_that_read_end_when_theirs_is_killed(tmp_path, photo):
         reader.stdout.read()  # ends with the last process that has it open
 
 
+def test_a_script_that_its_processes_run_again_is_told_what_it_lacks(tmp_path, photo):
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    (tmp_path / "script.py").write_text(READING)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "photo.jpg"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "DigitsError: a process that read images ended" in finished.stderr
+    assert "needs: if __name__ == '__main__':" in finished.stderr
+
+
 def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
     for number in range(44):
         sheet = Image.effect_noise((600, 600), 8)
