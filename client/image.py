@@ -152,7 +152,7 @@ def shrink(image: Image.Image, size: int) -> Image.Image:
     if deep:
         image = image.convert("F")
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow's only way from La
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     scale = size / max(image.size)

@@ -84,7 +84,7 @@ def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
 def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Give a picture of any kind small and upright. Raises InvalidImage, and TypeError for what is no picture."""
     if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
+        picture = _from_array(picture)
     if isinstance(picture, InvalidImage):
         raise picture
     if not isinstance(picture, str | bytes | os.PathLike | Image.Image):  # a number would be an open file's
@@ -101,6 +101,14 @@ def named(picture: Picture) -> Iterator[None]:
         if isinstance(picture, str | os.PathLike):
             raise type(error)(f"{Path(picture)}: {error}") from error.__cause__
         raise
+
+
+def _from_array(array: Pixels) -> Image.Image:
+    try:
+        return Image.fromarray(array)
+    except (TypeError, IndexError, ValueError) as error:
+        form = f"{array.dtype} {list(array.shape)}"
+        raise InvalidImage(f"an array of {form}. Give uint8 [height, width] or [height, width, 3]") from error
 
 
 def _as_given(array: Pixels) -> Prepared:

@@ -352,6 +352,12 @@ def test_every_file_format_holds_the_same_digit(suffix, images, tmp_path):
         assert np.sqrt(np.mean(difference**2)) < 40  # of 255; different digits are 100 apart
 
 
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_premultiplied_transparency_holds_the_same_digit(mode, images):
+    drawn = dark_on_white(images[0]).convert(mode.upper())
+    np.testing.assert_array_equal(to_mnist(drawn.convert(mode)), to_mnist(drawn))
+
+
 def test_the_digit_is_centred_by_mass_and_fits_a_20_px_box(images):
     for image in images[:50]:
         prepared = to_mnist(photo(image)).astype(float)

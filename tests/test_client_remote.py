@@ -105,6 +105,20 @@ def test_another_array_is_no_image(connected, array, form):
     assert str(caught.value) == f"an array of {form}. Give uint8 [28, 28], 255 = ink"
 
 
+@pytest.mark.parametrize(
+    ("array", "form"),
+    [
+        (np.zeros((28, 28), np.int64), "int64 [28, 28]"),
+        (np.zeros((28, 28, 1), np.uint8), "uint8 [28, 28, 1]"),
+        (np.array(7, np.uint8), "uint8 []"),
+    ],
+)
+def test_an_array_that_is_no_picture_holds_no_number(connected, array, form):
+    with pytest.raises(InvalidImage) as caught:
+        connected.read(array)
+    assert str(caught.value) == f"an array of {form}. Give uint8 [height, width] or [height, width, 3]"
+
+
 @pytest.mark.parametrize("pictures", [b"\x89PNG", "seven.png", Path("seven.png"), Image.new("L", (9, 9))])
 def test_one_picture_without_a_list_around_it_is_a_type_error(connected, pictures):
     with pytest.raises(TypeError, match="pictures come as a list"):
