@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Security:
             raise UsageError("a client certificate needs both: give --cert and --key")
         if self.token and not self.encrypted:
             raise UsageError("a token would travel in clear text: give --tls or --ca with it")
+        if self.token and not (self.token.isascii() and self.token.isprintable()):
+            raise UsageError("a token is printable ASCII: take line ends and other characters out")
 
     def __repr__(self) -> str:
         return f"Security(encrypted={self.encrypted})"  # never the token
@@ -56,11 +59,26 @@ class Security:
         return self.tls or self.ca is not None or self.cert is not None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files. Raises UsageError when one is missing."""
+        """Read the files. Raises UsageError when one is missing, or is something else."""
         channel = grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+        self._check()
         if not self.token:
             return channel
         return grpc.composite_channel_credentials(channel, grpc.access_token_call_credentials(self.token))
+
+    def _check(self) -> None:
+        """Let OpenSSL look at the files: gRPC takes anything, and then finds no server."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_ciphers("ALL:@SECLEVEL=0")  # whether a key is long enough is for gRPC to say
+        wrong = f"{self.ca} holds no certificate. Give a PEM file"
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+            wrong = f"{self.cert} and {self.key} are no certificate and its private key. Give PEM files, no passphrase"
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")  # or it would ask for one
+        except ssl.SSLError as error:
+            raise UsageError(wrong) from error
 
 
 def _read(path: File | None) -> bytes | None:

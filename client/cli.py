@@ -15,6 +15,7 @@ from client.errors import DigitsError, UsageError
 if TYPE_CHECKING:
     from client.report import Report
 
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines: what failed is told in ours
 app = typer.Typer(rich_markup_mode=None)
 
 Server = Annotated[
@@ -100,7 +101,6 @@ def classify(
             raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
         _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
         return
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a server that restarts is no line on stderr
     from client.files import all_files
     from client.progress import progress
     from client.remote import Client

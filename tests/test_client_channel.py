@@ -3,6 +3,7 @@
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -75,15 +76,34 @@ def test_the_command_takes_the_same_options(digits, secured, authority, tmp_path
     assert (half.returncode, half.stderr) == (2, "error: a client certificate needs both: give --cert and --key\n")
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["read", "one.png"], ["classify", "one.png"]])
+def test_a_command_tells_of_a_failed_handshake_in_one_line(digits, secured, arguments, tmp_path):
+    ImageDraw.Draw(image := Image.new("L", (60, 60))).line((30, 10, 30, 50), fill=255, width=5)
+    image.save(tmp_path / "one.png")
+    finished = digits(*arguments, "--server", secured[0], "--tls", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (3, "", 1)
+
+
 @pytest.mark.parametrize(
     ("half", "message"),
     [
         ({"cert": "a.pem"}, "a client certificate needs both: give --cert and --key"),
         ({"token": "secret"}, "a token would travel in clear text: give --tls or --ca with it"),
         ({"ca": "no.pem"}, "no.pem: No such file or directory. Give a PEM file"),
+        ({"ca": "notes.txt"}, "notes.txt holds no certificate. Give a PEM file"),
+        (
+            {"cert": "ours/a.pem", "key": "ours/b.key"},
+            "ours/a.pem and ours/b.key are no certificate and its private key. Give PEM files, no passphrase",
+        ),
+        ({"tls": True, "token": "two\nlines"}, "a token is printable ASCII: take line ends and other characters out"),
+        ({"tls": True, "token": "gehe\u00edm"}, "a token is printable ASCII: take line ends and other characters out"),
     ],
 )
-def test_half_a_protection_is_a_usage_error(half, message):
+def test_half_a_protection_is_a_usage_error(half, message, authority, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("seven")
+    authority.issue("a")
+    authority.issue("b")
     with pytest.raises(UsageError) as caught:
         Client("localhost", **half)
     assert str(caught.value) == message
