@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -11,7 +12,7 @@ import grpc
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.calls import ask
 from client.connection import IN_FLIGHT, Connection
-from client.number import Number, find_places
+from client.number import Number, find_number
 from client.patience import PATIENCE, Wait, available
 from client.prepare import Batch, Picture, batches
 from client.questions import MOST_ROWS, ROWS, Answer, Question
@@ -71,8 +72,8 @@ class AsyncClient(Connection):
 
     async def read(self, picture: Picture) -> Number:
         """Read the digits of a number from left to right, in one request. Raises InvalidImage, and NoDigit."""
-        places = await asyncio.to_thread(find_places, picture)
-        return Number(tuple(places), tuple(await self.classify([place.pixels for place in places])))
+        number = await asyncio.to_thread(find_number, picture)
+        return replace(number, predictions=tuple(await self.classify([place.pixels for place in number.places])))
 
     async def benchmark(self, version: int | None = None) -> list[Benchmark]:
         """Fetch the results table that comes with a version. Raises ContractMismatch when it has none."""

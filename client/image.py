@@ -69,6 +69,11 @@ class Decoded(NamedTuple):
     frames: int
     size: tuple[int, int]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the file."""
+        return (f"first of {self.frames} frames",) if self.frames > 1 else ()
+
 
 def decode(source: Source, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -> Decoded:
     """Mends damaged files: Pillow's decoders meet them with almost any exception, this with InvalidImage.
@@ -91,7 +96,7 @@ def decode(source: Source, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -
         known = f"a {' or '.join(guard.formats)} file" if guard.formats else "an image that Pillow can read"
         raise InvalidImage(f"not {known}") from error
     except IsADirectoryError as error:
-        raise InvalidImage("a folder without images") from error
+        raise InvalidImage("a folder, not an image") from error
     except Exception as error:
         raise InvalidImage(getattr(error, "strerror", None) or f"a damaged image ({error})") from error
 
@@ -142,7 +147,8 @@ def reduce(image: Image.Image, size: int, max_pixels: int, *, draft: bool = Fals
     if orientation in TURNS:
         small = small.transpose(TURNS[orientation])
         width, height = (height, width) if orientation in LYING else (width, height)
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's photo carries its own preview
+    chosen = image.format == "MPO" or image.tell() > 0  # a phone's photo carries its own preview
+    frames = 1 if chosen else getattr(image, "n_frames", 1)
     return Decoded(small, frames, (width, height))
 
 

@@ -40,10 +40,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Number:
-    """A number that was read: its places from left to right, and the prediction for each."""
+    """A number in a picture: its places from left to right, the prediction for each once it was read, and notes."""
 
-    places: tuple[Place, ...]
-    predictions: tuple[Prediction, ...]
+    places: tuple[Place, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "".join(str(one.digit) for one in self.predictions)
@@ -59,13 +60,13 @@ class Number:
         return [{**vars(one), "box": place.box, "notes": place.notes} for place, one in pairs]
 
 
-def find_places(picture: Picture) -> list[Place]:
-    """Find the digits of a number. Raises InvalidImage, and NoDigit when there are none, with the path of a file."""
+def find_number(picture: Picture) -> Number:
+    """Find the places of a number. Raises InvalidImage, and NoDigit when there are none, with the path of a file."""
     with named(picture):
         return _find(decoded(picture, WORKING_SIZE))
 
 
-def _find(whole: Decoded) -> list[Place]:
+def _find(whole: Decoded) -> Number:
     sheet = page.cut_out(to_grey(whole.image))
     ink = to_ink(sheet.grey)
     level = threshold(ink)
@@ -85,7 +86,7 @@ def _find(whole: Decoded) -> list[Place]:
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
         places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes))
-    return places
+    return Number(tuple(places), notes=whole.notes)
 
 
 def _in_pixels(box: page.Box, scale: float) -> Box:

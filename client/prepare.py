@@ -118,10 +118,9 @@ def _as_given(array: Pixels) -> Prepared:
 
 
 def _prepare(decoded: Decoded) -> Prepared:
-    image, frames, _ = decoded
-    small = as_mnist(image)
-    found = find_digit(to_grey(image)) if small is None else Prepared(small)
-    return replace(found, notes=(*found.notes, f"first of {frames} frames")) if frames > 1 else found
+    small = as_mnist(decoded.image)
+    found = find_digit(to_grey(decoded.image)) if small is None else Prepared(small)
+    return replace(found, notes=(*found.notes, *decoded.notes)) if decoded.notes else found
 
 
 def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:

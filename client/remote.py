@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -11,7 +12,7 @@ import grpc
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.calls import Call
 from client.connection import IN_FLIGHT, Connection
-from client.number import Number, find_places
+from client.number import Number, find_number
 from client.patience import PATIENCE, Wait, available
 from client.prepare import Batch, Picture, batches
 from client.questions import MOST_ROWS, ROWS, Answer, Question
@@ -82,8 +83,8 @@ class Client(Connection):
 
     def read(self, picture: Picture) -> Number:
         """Read the digits of a number from left to right, in one request. Raises InvalidImage, and NoDigit."""
-        places = find_places(picture)
-        return Number(tuple(places), tuple(self.classify([place.pixels for place in places])))
+        number = find_number(picture)
+        return replace(number, predictions=tuple(self.classify([place.pixels for place in number.places])))
 
     def benchmark(self, version: int | None = None) -> list[Benchmark]:
         """Fetch the results table that comes with a version, by default the one that this client asks for.

@@ -137,12 +137,13 @@ class Table(Report):
 
 def print_number(file: str, number: Number, as_json: bool) -> None:
     """Print a number, and below it its digits; or both as one JSON object."""
-    notes = [] if number.predictions else [NO_DIGIT]
+    notes = number.notes if number.predictions else (NO_DIGIT,)
     if as_json:
-        fields = {"number": str(number), "probability": number.probability, "digits": number.digits(), "notes": notes}
+        probability = number.probability if number.predictions else None
+        fields = {"number": str(number), "probability": probability, "digits": number.digits(), "notes": notes}
         print(json.dumps({"file": file, **fields}))
         return
-    print(str(number) or NO_DIGIT)
+    print(*filter(None, (str(number), *notes)), sep="\n")
     if number.predictions:
         table = _table("digit", "probability", "runner-up", "box", "")
         for place, one in zip(number.places, number.predictions, strict=True):

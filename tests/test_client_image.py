@@ -414,7 +414,7 @@ def test_files_that_are_no_image_are_refused_with_their_name_and_why(tmp_path):
     assert refusal(bombed).startswith(f"{bombed}: ")
     assert refusal(blank) == f"{blank}: blank, there is no ink on the paper"
     assert refusal(tmp_path / "no.png") == f"{tmp_path / 'no.png'}: No such file or directory"
-    assert refusal(tmp_path) == f"{tmp_path}: a folder without images"
+    assert refusal(tmp_path) == f"{tmp_path}: a folder, not an image"
 
 
 def test_an_image_past_the_limit_is_refused_before_its_pixels_are_read(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from client import Client, NoDigit, Number
-from client.number import find_places
+from client.number import find_number
 
 SIZE, MARGIN = 120, 50
 CHOSEN = [0, 1, 2, 3, 4, 5]  # 7 2 1 0 4 1
@@ -51,7 +51,7 @@ def test_a_number_is_read_from_left_to_right_with_the_box_of_each_digit(cells, s
 def test_boxes_are_in_the_pixels_of_the_whole_picture(digits_of):
     small = sheet(digits_of(CHOSEN)[0])
     large = small.resize((3 * small.width, 3 * small.height), Image.Resampling.BICUBIC)
-    for one, other in zip(find_places(small), find_places(large), strict=True):
+    for one, other in zip(find_number(small).places, find_number(large).places, strict=True):
         np.testing.assert_allclose(np.multiply(one.box, 3), other.box, atol=9)
 
 
@@ -63,7 +63,7 @@ def test_a_number_on_a_page_on_a_desk_is_read_with_the_boxes_of_the_whole_pictur
     with Client(served, timeout=30) as client:
         number = client.read(desk)
     assert str(number) == text
-    for place, other in zip(number.places, find_places(alone), strict=True):
+    for place, other in zip(number.places, find_number(alone).places, strict=True):
         np.testing.assert_allclose(place.box, np.add(other.box, [200, 210, 200, 210]), atol=6)
 
 
@@ -79,7 +79,7 @@ def test_most_random_numbers_are_read_whole(served, mnist_test):
 
 def test_digits_that_touch_are_flagged(digits_of):
     images, _ = digits_of([3, 3])
-    places = find_places(sheet(images, gap=-62))
+    places = find_number(sheet(images, gap=-62)).places
     assert [place.notes for place in places] == [("touching digits?",)]
 
 
@@ -87,7 +87,7 @@ def test_blank_paper_holds_no_digit(tmp_path):
     path = tmp_path / "blank.png"
     Image.new("L", (300, 80), 255).save(path)
     with pytest.raises(NoDigit, match=f"^{path}: "):
-        find_places(path)
+        find_number(path)
 
 
 def test_a_person_gets_the_number_and_a_program_an_object(digits, served, digits_of, tmp_path):
@@ -106,13 +106,24 @@ def test_a_person_gets_the_number_and_a_program_an_object(digits, served, digits
         assert f'"{key}"' in text
 
 
+def test_further_frames_are_noted(digits, served, digits_of, tmp_path):
+    images, text = digits_of(CHOSEN)
+    sheet(images).save(tmp_path / "pages.tif", save_all=True, append_images=[sheet(images[::-1])])
+    finished = digits("read", "pages.tif", "--server", served, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout.splitlines()[:3]) == (0, [text, "first of 2 frames", ""])
+    document = json.loads(digits("read", "pages.tif", "--server", served, "--json", cwd=tmp_path).stdout)
+    assert (document["number"], document["notes"]) == (text, ["first of 2 frames"])
+
+
 def test_without_a_digit_or_an_image_it_says_so(digits, served, tmp_path):
     Image.new("L", (300, 80), 255).save(tmp_path / "blank.png")
     (tmp_path / "notes.txt").write_text("721")
     blank = digits("read", "blank.png", "--server", served, cwd=tmp_path)
     assert (blank.returncode, blank.stdout, blank.stderr) == (0, "no digit found\n", "")
     document = json.loads(digits("read", "blank.png", "--server", served, "--json", cwd=tmp_path).stdout)
-    assert (document["number"], document["notes"]) == ("", ["no digit found"])
+    assert (document["number"], document["probability"], document["notes"]) == ("", None, ["no digit found"])
+    folder = digits("read", ".", "--server", served, cwd=tmp_path)
+    assert (folder.returncode, folder.stderr) == (1, "error: .: a folder, not an image\n")
     text = digits("read", "notes.txt", "--server", served, cwd=tmp_path)
     assert (text.returncode, text.stdout) == (1, "")
     assert text.stderr == "error: notes.txt: not an image that Pillow can read\n"

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 import client
 from client import AsyncClient, Client, ContractMismatch, InvalidImage, Prediction, contract, errors
@@ -399,6 +399,16 @@ def test_a_pillow_image_stays_as_it_is(asking, photo):
     with Image.open(io.BytesIO(photo)) as image:
         asking.classify([image])
         assert image.size == (2000, 1500)
+
+
+def test_a_frame_that_was_chosen_is_not_called_the_first(asking, photo):
+    with Image.open(io.BytesIO(photo)) as image:
+        image.save(film := io.BytesIO(), "gif", save_all=True, append_images=[ImageOps.flip(image)])
+    with Image.open(film) as frames:
+        notes = [asking.classify([frames])[0].notes]
+        frames.seek(1)
+        notes += [asking.classify([frames])[0].notes]
+    assert notes == [("first of 2 frames",), ()]
 
 
 def test_a_bad_pillow_image_is_an_invalid_image_too(asking, photo):
