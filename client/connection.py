@@ -41,6 +41,8 @@ class Connection:
         self._batch = batch
         self._peer = Peer(self.server, model, version)
         self._owns_channel = channel is None
+        if channel is not None and any((tls, ca, cert, key, token)):
+            raise UsageError("a channel of your own is as safe as you made it: leave out tls, ca, cert, key and token")
         self._channel = channel or connect(self._api, self.server, Security(tls, ca, cert, key, token))
         self._checked = False
 

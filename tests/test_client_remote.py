@@ -682,6 +682,8 @@ def test_the_port_may_be_left_out():
         {"timeout": math.nan},
         {"timeout": math.inf},
         {"batch": 0},
+        {"channel": object(), "token": "secret"},
+        {"channel": object(), "tls": True},
     ],
 )
 def test_arguments_that_cannot_be_right_are_usage_errors(wrong):
