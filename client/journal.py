@@ -1,7 +1,8 @@
 """The file of `--resume`: JSON Lines, one object a file, from which an interrupted run goes on."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,9 @@ class Journal(Report):
     has_benchmark = False  # it holds files only
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
+        if path.exists() and not path.is_file():  # a device may have no end
+            raise UsageError(f"{path} is no file that can be read again. Name another with --resume")
+        self._path, self._file = path, path.open("a+b")
         _lock(self._file, path)
         self._done, self.failed = set[str](), set[str]()
         end = self._read(path)
@@ -60,11 +63,22 @@ class Journal(Report):
 
     def add(self, file: str, result: Result) -> None:
         """Append what became of a file."""
-        self._file.write(json.dumps(record(file, result)).encode() + b"\n")
+        with self._told():
+            self._file.write(json.dumps(record(file, result)).encode() + b"\n")
 
     def flush(self) -> None:
         """Bring what was appended to the file."""
-        self._file.flush()
+        with self._told():
+            self._file.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Give a failure to write the name of the file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

@@ -145,6 +145,21 @@ def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tm
     assert (tmp_path / "notes.txt").read_text() == content
 
 
+def test_only_a_file_is_continued(digits, served, many):
+    finished = digits("classify", many / "0.png", "--server", served, "--resume", "/dev/stdout")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "error: /dev/stdout is no file that can be read again. Name another with --resume\n"
+
+
+def test_a_full_disk_ends_a_run_with_the_name_of_its_file(command, served, many, tmp_path):
+    line = f"ulimit -f 8; {command} classify {many} --server {served} --resume {tmp_path}/digits.jsonl"
+    finished = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == (
+        f"error: {tmp_path}/digits.jsonl: File too large. Check the path, its permissions and free space.\n"
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_that_stops_and_starts_again_loses_and_doubles_nothing(number, start, model_root, many, begin):
     server = start(model_root)
