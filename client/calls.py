@@ -69,7 +69,7 @@ def translate(error: Any, peer: Peer, timeout: float) -> ServerError:
     """Put a `grpc.RpcError` into our words: the class and the message of its status, with the server's details."""
     status, details = error.code().name, (error.details() or "no details").strip()
     kind, message = TOO_LARGE if is_too_large(error) else STATUSES[status]
-    last = details.rsplit(": ", 1)[-1]  # gRPC tells its whole way to "Connection refused (111)"
+    last = details.rsplit(": ", 1)[-1].rstrip("]")  # gRPC tells its whole way to "Connection refused (111)"
     reason = next((ours for theirs, ours in REASONS.items() if theirs in details), last)
     values = {"server": peer.server, "model": peer.model, "timeout": timeout}
     return kind(message.format(details=details, reason=reason, **values), status)

@@ -99,9 +99,15 @@ def named(server: str) -> str:
 
 
 def _with_port(name: str) -> str:
+    if name.startswith("unix:"):
+        return name
     if name.count(":") > 1 and name[0] != "[":
         name = f"[{name}]"  # IPv6
-    return name if ":" in name.rpartition("]")[2] else f"{name}:{contract.GRPC_PORT}"
+    full = name if ":" in name.rpartition("]")[2] else f"{name}:{contract.GRPC_PORT}"
+    host, _, port = full.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise UsageError(f"server {name}: give HOST:PORT, for example 127.0.0.1:8500")
+    return full
 
 
 def connect(api: Any, server: str, security: Security) -> Any:

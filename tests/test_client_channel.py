@@ -158,13 +158,16 @@ def test_a_name_with_several_addresses_is_resolved_by_dns():
         ("[::1]:9", "[::1]:9"),
         ("[::1]", "[::1]:8500"),
         ("::1,a", "[::1]:8500,a:8500"),
+        ("unix:/tmp/digits", "unix:/tmp/digits"),
     ],
 )
 def test_a_port_that_is_left_out_is_8500(given, full):
     assert named(given) == full
 
 
-@pytest.mark.parametrize("wrong", ["", "a,,b", "http://a", "dns:///a,b", "dns:///"])
+@pytest.mark.parametrize(
+    "wrong", ["", "a,,b", "http://a", "dns:///a,b", "dns:///", ":8500", "a:b", "a:", "[::1]:0", "a:65536"]
+)
 def test_what_is_no_address_is_a_usage_error(wrong):
     with pytest.raises(UsageError, match="give HOST:PORT"):
         named(wrong)

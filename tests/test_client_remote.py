@@ -287,6 +287,7 @@ def test_a_name_that_does_not_resolve_is_server_unavailable():
         one.status()
     assert caught.value.exit_code == 3
     assert "no-such-host.invalid:8500" in str(caught.value)
+    assert "]" not in str(caught.value)
 
 
 def test_no_answer_in_time_is_deadline_exceeded(told, opened):
