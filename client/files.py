@@ -4,6 +4,7 @@ import glob
 import os
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from itertools import chain
@@ -95,12 +96,14 @@ def natural(name: str) -> str:
 def read_names(names: BufferedReader) -> Iterator[str]:
     """Give the names in a list: one a line, also of Windows, or with NUL behind each, as `find -print0` writes them."""
     rest, separator = b"", b""
-    while block := names.read1(BLOCK):
+    block = names.read(3).removeprefix(BOM_UTF8) or names.read1(BLOCK)
+    while block:
         rest += block
         separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), b"")
         if separator:
             *whole, rest = rest.split(separator)
             yield from _decoded(whole, separator)
+        block = names.read1(BLOCK)
     yield from _decoded([rest], separator)
 
 

@@ -95,6 +95,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for_and_a_loop_of_links_ends(folder):
         (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
         (b"a.png\r\nb.png\r\n", ["a.png", "b.png"]),
         (b"a.png\r\nb.png\r", ["a.png", "b.png"]),
+        (b"\xef\xbb\xbfa.png\r\nb.png\r\n", ["a.png", "b.png"]),
         (b"", []),
     ],
 )
