@@ -8,7 +8,7 @@ try:
     import client.cli
     import serving.cli
     import training.cli
-    from client.console import HELP_OPTIONS, run
+    from client.console import run
 except KeyboardInterrupt:  # the first tenths of a second, before Typer is there to take it
     raise SystemExit(130) from None
 
@@ -16,7 +16,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich's Markdown alone would take longer than all of it
-    context_settings=HELP_OPTIONS,
     epilog="Start with: digits train --limit 5000 --epochs 2 && digits serve",
 )
 for commands in (training.cli.app, serving.cli.app, client.cli.app):

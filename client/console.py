@@ -13,7 +13,7 @@ from client.errors import DigitsError
 if TYPE_CHECKING:
     import typer
 
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+HELP_OPTIONS = ["-h", "--help"]
 
 
 def plain(text: str) -> str:
@@ -54,7 +54,7 @@ def run(app: "typer.Typer") -> None:
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     with failures_told():
         try:
-            app()
+            app(help_option_names=HELP_OPTIONS)
         finally:
             _flush()
 

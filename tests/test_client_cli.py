@@ -319,6 +319,12 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(command, unbu
     assert finished.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("way", [["-c", "import digits; digits.main()"], ["-m", "client"], ["-m", "serving"]])
+def test_every_way_to_the_commands_has_short_help(way):
+    finished = subprocess.run([sys.executable, *way, "-h"], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
 INTERRUPTED = """
 import builtins
 real = builtins.__import__
