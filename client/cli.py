@@ -37,10 +37,10 @@ CLASSIFY_HELP = "\n\n".join(
         "\b\ndigits classify seven.png\ndigits classify scans/ photos/*.jpg --json > digits.jsonl\n"
         "digits classify six.png --server gpu-box:8500 --timeout 20\n"
         "find . -name '*.png' -print0 | digits classify --files-from - --resume digits.jsonl",
-        "Photos, scans and drawings in any format that Pillow opens; of a folder all images, also in its folders, in "
-        "natural order; of a quoted pattern ('**/*.png') what it matches; of - the image on stdin. A file that is no "
-        "image gets a line on stderr, and the others are classified. Under the answers stand the accuracies of all "
-        "models, as measured when the served version was trained; the served one is marked.",
+        "Photos, scans and drawings in any format that Pillow opens; of a folder all images, also in its folders but "
+        "not in linked ones, in natural order; of a quoted pattern ('**/*.png') what it matches; of - the image on "
+        "stdin. A file that is no image gets a line on stderr, and the others are classified. Under the answers stand "
+        "the accuracies of all models, as measured when the served version was trained; the served one is marked.",
         'With --json, stdout is JSON Lines, a line a file: {"file", "digit", "probability", "runner_up", '
         '"runner_up_probability", "probabilities", "model", "model_version", "notes"}; without ink "digit" is null; a '
         'failed file has {"file", "error"}. The last line alone has no "file": {"benchmark": [{"model", "description", '
