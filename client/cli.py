@@ -1,6 +1,8 @@
 """Commands of `digits` that belong to client."""
 
 import os
+import signal
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,6 +108,7 @@ def classify(
     from client.remote import Client
     from client.run import Run, cores
 
+    signal.signal(signal.SIGTERM, _unwind)
     report, run = _report(as_json, as_csv, resume), Run()
     with (
         Client(
@@ -118,6 +121,12 @@ def classify(
         note(run.summary())
     if run.failed:
         raise typer.Exit(1)
+
+
+def _unwind(number: int, _: object) -> None:
+    """End as Ctrl-C does, so that what is held back is printed; a second signal ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _classify_on_cluster(

@@ -16,7 +16,7 @@
         └── ServerFault         1   INTERNAL, UNKNOWN, DATA_LOSS: a fault in the server
 
 `STATUSES` maps every gRPC status to one of them. A message says what happened, to which thing, and the next step, in
-one line. The command line prints it on stderr and ends with the exit code above; 130 is Ctrl-C.
+one line. The command line prints it on stderr and ends with the exit code above; 130 is Ctrl-C, 143 SIGTERM.
 """
 
 

@@ -116,6 +116,20 @@ def test_an_interrupted_run_is_continued_without_losing_or_doubling_a_file(digit
     assert (again.returncode, again.stderr) == (1, "1,501 files: 0 classified, 1 failed, 1,500 done before\n")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_prints_the_rows_that_it_holds_back(command, served, many, number, code):
+    arguments = [command, "classify", "--files-from", "-", "--server", served]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(arguments, text=True, **pipes) as run:
+        run.stdin.writelines(f"{many}/{name}.png\n" for name in [0, "750-broken", *range(1, SENT)])
+        run.stdin.flush()
+        assert "750-broken" in run.stderr.readline()  # those before it are answered
+        run.send_signal(number)
+        assert f"{many}/0.png " in run.stdout.read()
+        assert run.stderr.read() == ""
+    assert run.returncode == code
+
+
 def test_two_runs_do_not_write_to_one_file(digits, served, many, begin):
     first, journal, _ = begin(served)
     with first:
