@@ -1,7 +1,6 @@
 """Which regions of ink are strokes of the digit, and which are frames, lines, neighbours and dust."""
 
 import numpy as np
-from PIL import Image, ImageFilter
 
 from client.image import Grey
 from client.regions import Mask, Region, find_regions, paint
@@ -18,10 +17,6 @@ HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
 """A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
-CLEAN = 5.0
-"""A pale stroke is so many times as dark as nine tenths of the paper are at most, ..."""
-MOST_PALE = 1.5
-"""... and has no more pixels than so many times the digit's."""
 SAME_PEN = 0.45
 """A part of a digit is at least so dark, of its main one: paler is a thumb, a crease or the edge of a shadow."""
 FLAT = 3.5
@@ -64,23 +59,6 @@ def is_underline(region: Region, others: list[Region]) -> bool:
     """Tell whether a region is a flat stroke at some distance below all others."""
     flat = region.width > FLAT * region.height
     return flat and bool(others) and all(region.top > one.bottom + BELOW * one.height for one in others)
-
-
-def with_pale_ink(ink: Grey, digit: Mask, pieces: list[Region], level: float) -> Mask | None:
-    """Mends a pen that skips: gives the digit with all ink under `level` that hangs together with it on clean paper.
-
-    It may lead to other `pieces` of ink. None where it is likely to be dirt, or the paper is not clean.
-    """
-    height, width = ink.shape
-    strong = Image.fromarray(paint(pieces, ink.shape)).convert("L")
-    paper = np.asarray(strong.filter(ImageFilter.MaxFilter(2 * APART + 1))) == 0
-    palest = max(HAIRLINE * level, CLEAN * float(np.percentile(ink[paper], 90))) if paper.any() else level
-    joined = [one for one in find_regions(ink > palest, 64) if (paint([one], ink.shape) & digit).any()]
-    grown = paint(joined, ink.shape)
-    if palest >= level or any(touches(region, width, height) for region in joined):
-        return None
-    rival = any(is_rival(one, pieces[0]) and (paint([one], ink.shape) & grown).any() for one in pieces)
-    return None if rival or np.count_nonzero(grown & paper) > MOST_PALE * np.count_nonzero(digit) else grown
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:

@@ -76,13 +76,6 @@ def lit_from_a_corner(picture, least=0.3):
     return Image.fromarray((pixels * light).astype(np.uint8))
 
 
-def skipped(image):
-    """The pen failed on a band across the digit, where a quarter of its ink is left."""
-    ink = 200 * large(image)
-    ink[95:125] /= 4
-    return Image.fromarray((240 - ink + np.random.default_rng(0).normal(0, 2, ink.shape)).clip(0, 255).astype(np.uint8))
-
-
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
@@ -235,7 +228,6 @@ FORMS = {
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
     "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
-    "a pen that skips": skipped,
     "pale pencil": lambda image: photo(image, ink=155),
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "frame": framed,
@@ -320,15 +312,6 @@ def test_a_hairline_is_a_stroke_of_the_digit():
     plain, grainy = to_mnist(lobes()), to_mnist(lobes(paper=18))
     halves = plain[15:19, 7:12], grainy[15:19, 7:12]  # the lower left, where there is nothing else
     assert [half.max() > 25 for half in halves] == [True, False]
-
-
-def test_a_stroke_paler_than_what_counts_as_ink_joins_the_parts_of_a_digit():
-    sheet = Image.new("L", (150, 150), 250)
-    pen = ImageDraw.Draw(sheet)
-    pen.line((80, 45, 30, 105, 120, 108), fill=205, width=5)
-    pen.line((80, 45, 40, 93), fill=60, width=6)
-    pen.line((118, 70, 122, 140), fill=40, width=7)
-    assert to_mnist(sheet)[:, :10].max() > 100  # the left end of a 4, whose right stroke stands alone without it
 
 
 def test_a_bold_digit_that_fills_the_picture_is_ink_and_not_the_paper(images):
