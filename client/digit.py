@@ -17,7 +17,7 @@ from client.page import Box, cut_out
 from client.paper import even_out, lightest, otsu
 from client.regions import Mask, paint
 from client.rules import erase_rules
-from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines
+from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines, with_pale_ink
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -31,6 +31,12 @@ SEVERAL = "several digits?"
 """The note of a picture that may show more than one."""
 PALEST = 0.3
 """Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
+NEARBY = 0.7
+"""How far around a pixel the darkest is looked for, of a stroke's breadth."""
+EVENNESS = 0.7
+"""0 leaves strokes as they are, 1 makes all of them as dark."""
+PALE = 0.05
+"""What is paler is not made darker than ink of this darkness would be."""
 _Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + np.float32(0.5)
 _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
 """float32 [3, 784]: times an image these are its mass, and its mass times the middle of it, down and to the right."""
@@ -59,7 +65,11 @@ def find_digit(grey: Grey) -> Prepared:
         ink = cleared
         pieces = strokes(ink > level)
     mask, several = digit_mask(pieces, ink)
-    mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
+    whole = with_pale_ink(ink, mask, paint(pieces, ink.shape), level) if cleared is None else None
+    if whole is None:
+        mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
+    else:
+        mask, ink = whole, darken(ink, whole)
     down, across = box_of(mask)
     box = page.back((across.start, down.start, across.stop, down.stop), ink.shape)
     return Prepared(normal(ink, mask), (SEVERAL,) if several else (), box)
@@ -120,16 +130,27 @@ def crop(ink: Grey, mask: Mask) -> Grey:
     return np.where(soft, ink[box], 0)
 
 
+def darken(ink: Grey, mask: Mask) -> Grey:
+    """Mends a pen that skips or is pressed unevenly: a pale stroke becomes nearly as dark as the others."""
+    reach = max(1, round(NEARBY * stroke_width(mask)))
+    around = lightest(np.pad(ink, reach), reach).clip(PALE)
+    return ink / np.float32(around**EVENNESS)
+
+
 def thicken(ink: Grey) -> Grey:
     """Mends thin pens: a stroke under STROKE pixels in the box is widened, as making the digit smaller pales it."""
-    mask = np.pad(ink > 0.5, 1)
-    edges = np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1))
-    stroke = 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
     wanted = STROKE * max(ink.shape) / BOX
-    radius = round((wanted - stroke) / 2)
+    radius = round((wanted - stroke_width(ink > 0.5)) / 2)
     if radius < 1:
         return ink
     return lightest(np.pad(ink, 2 * radius), radius)
+
+
+def stroke_width(mask: Mask) -> float:
+    """Give how thick the strokes of a digit are, in pixels."""
+    around = np.pad(mask, 1)
+    edges = np.count_nonzero(np.diff(around, axis=0)) + np.count_nonzero(np.diff(around, axis=1))
+    return 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
 
 
 def fit(ink: Grey) -> Grey:

@@ -13,7 +13,7 @@ from client.errors import NoDigit
 from client.image import Grey, resize
 
 Bytes: TypeAlias = NDArray[np.uint8]
-Pixels = TypeVar("Pixels", Bytes, Grey)
+Pixels = TypeVar("Pixels", Bytes, Grey, NDArray[np.bool_])
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from client.image import Grey
+from client.paper import lightest
 from client.regions import Mask, Region, find_regions, paint
 
 WIDEST = 1.7
@@ -17,6 +18,12 @@ HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
 """A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
+CLEAN = 5.0
+"""A pale stroke is so many times as dark as nine tenths of the paper are at most; ..."""
+ALONE = 0.05
+"""... there is no more other ink than this part of the digit's, ..."""
+LEAST_PALE, MOST_PALE = 0.01, 1.5
+"""... and so much that is pale: less is soft edges, more is dirt."""
 SAME_PEN = 0.45
 """A part of a digit is at least so dark, of its main one: paler is a thumb, a crease or the edge of a shadow."""
 FLAT = 3.5
@@ -59,6 +66,25 @@ def is_underline(region: Region, others: list[Region]) -> bool:
     """Tell whether a region is a flat stroke at some distance below all others."""
     flat = region.width > FLAT * region.height
     return flat and bool(others) and all(region.top > one.bottom + BELOW * one.height for one in others)
+
+
+def with_pale_ink(ink: Grey, digit: Mask, pieces: Mask, level: float) -> Mask | None:
+    """Mends a pen that skips: gives the digit with all ink under `level` that hangs together with it.
+
+    It may lead to other pieces of ink. None where there is more on the paper, or the paper is not clean, as what is
+    pale may be a crease, a rule or dirt there.
+    """
+    height, width = ink.shape
+    size = np.count_nonzero(digit)
+    paper = ~lightest(np.pad(pieces, APART), APART)
+    palest = max(HAIRLINE * level, CLEAN * float(np.percentile(ink[paper], 90))) if paper.any() else level
+    pale = ink > palest
+    if palest >= level or not LEAST_PALE * size < np.count_nonzero(pale & paper) < MOST_PALE * size:
+        return None
+    joined = [one for one in find_regions(pale, 64) if (paint([one], ink.shape) & digit).any()]
+    whole = paint(joined, ink.shape)
+    other = np.count_nonzero((ink > level) & ~(whole & pieces))
+    return None if other > ALONE * size or any(touches(one, width, height) for one in joined) else whole
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:

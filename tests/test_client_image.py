@@ -314,6 +314,17 @@ def test_a_hairline_is_a_stroke_of_the_digit():
     assert [half.max() > 25 for half in halves] == [True, False]
 
 
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_stroke_paler_than_what_counts_as_ink_belongs_to_the_digit_and_joins_its_parts(pressed):
+    sheet = Image.new("L", (150, 150), 250)
+    pen = ImageDraw.Draw(sheet)
+    pen.line((80, 35, 30, 105, 120, 108), fill=205, width=5)
+    pen.line((118, 40, 122, 140), fill=40, width=7)
+    if pressed:
+        pen.line((80, 35, 40, 91), fill=60, width=6)
+    assert to_mnist(sheet)[:, :10].max() > 100  # the left of a 4, whose right stroke is a 1 without it
+
+
 def test_a_bold_digit_that_fills_the_picture_is_ink_and_not_the_paper(images):
     for image in images[:100]:
         cut = bold(image)
