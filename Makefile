@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check proto readme clean
 
-demo: $(INSTALLED)  ## train all seven models, serve the best, classify ten samples
+demo: $(INSTALLED)  ## train all eight models, serve the best, classify ten samples
 	$(BIN)/digits train
 	$(BIN)/digits samples samples
 	@set -e; log=$$(mktemp); $(BIN)/digits serve --port 0 2>"$$log" & server=$$!; \

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import recipes
+from training import evaluate, recipes
 from training.architectures import ARCHITECTURES
 from training.augment import distort
 from training.cli import Letter
@@ -33,7 +33,7 @@ def images():
 
 
 def test_the_letters_are_the_same_everywhere():
-    assert list(ARCHITECTURES) == [letter.value for letter in Letter] == [*LAYERS, "G"]
+    assert list(ARCHITECTURES) == [letter.value for letter in Letter] == [*LAYERS, "G", "H"]
     assert list(MODELS) == [*ARCHITECTURES, "ensemble"]
 
 
@@ -48,8 +48,9 @@ def test_an_architecture_has_the_exercises_layers_and_parameters(letter):
     assert f"`digits train {letter}`" in architecture.layers.__doc__
 
 
-def test_our_own_architecture_has_the_parameters_that_it_says():
-    architecture = ARCHITECTURES["G"]
+@pytest.mark.parametrize("letter", ["G", "H"])
+def test_our_own_architecture_has_the_parameters_that_it_says(letter):
+    architecture = ARCHITECTURES[letter]
     assert architecture.build().count_params() == architecture.parameters
     assert f"{architecture.parameters:,}" in architecture.layers.__doc__
     assert (architecture.published, architecture.later) == (None, None)
@@ -114,6 +115,19 @@ def test_a_saved_model_with_our_layers_loads_and_answers_the_same(letter, tmp_pa
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     x = images[..., None].astype(np.float32)
     np.testing.assert_array_equal(model(x), loaded(x))
+
+
+def test_only_h_is_trained_on_more_than_mnist():
+    shares = {letter: recipes.recipe_for("tuned", letter).upstrokes for letter in ARCHITECTURES}
+    assert {letter for letter, share in shares.items() if share} == {"H"}
+
+
+def test_models_are_chosen_by_ones_with_upstrokes_too(mnist_test):
+    images, labels = (array[:1000] for array in mnist_test)
+    written, without = evaluate.distorted(images, labels, 3), evaluate.distorted(images, np.zeros_like(labels), 3)
+    changed = (written != without).any(axis=(1, 2))
+    assert set(labels[changed]) == {1}
+    assert 0.1 < np.mean(changed[labels == 1]) <= evaluate.UPSTROKES
 
 
 def test_distortion_moves_every_image_its_own_way_and_the_seed_decides(images):

@@ -33,6 +33,7 @@ class Letter(StrEnum):
     E = "E"
     F = "F"
     G = "G"
+    H = "H"
 
 
 class RecipeName(StrEnum):
@@ -66,7 +67,7 @@ Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a fo
 def train(
     letters: Annotated[
         list[Letter] | None,
-        typer.Argument(metavar="[A B C D E F G]", case_sensitive=False, help="Models; default all."),
+        typer.Argument(metavar="[A B C D E F G H]", case_sensitive=False, help="Models; default all."),
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="Ours, or the author's.")] = RecipeName.tuned,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,

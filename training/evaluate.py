@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from client.contract import CLASSES, IMAGE_SIZE
 from training.augment import distort
 from training.data import VALIDATION_IMAGES, Array, Mnist
+from training.upstroke import with_upstrokes
 
 BATCH = 500
 DISTORTIONS = 10
 """Of each validation image: 50,000 answers, of which a good model gives 300 wrongly."""
+UPSTROKES = 0.2
+"""Of the ones among them, as people's are not all American."""
 HARDEST = 30
 """How many mistakes are kept to be looked at."""
 Probabilities = NDArray[np.float32]
@@ -47,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(model: keras.Model, mnist: Mnist) -> Evaluation:
-    """Ask a model about all three splits, and about the validation images as a hand and a page distort them."""
+    """Ask a model about all three splits, and about the validation images as hands and pages distort them."""
     evaluator = Evaluator(model)
     figures: dict[str, float] = {}
     for prefix, images, labels in (("train_", mnist.x_train, mnist.y_train), ("val_", mnist.x_val, mnist.y_val)):
@@ -60,9 +63,14 @@ def evaluate(model: keras.Model, mnist: Mnist) -> Evaluation:
 
 
 def _distorted_accuracy(evaluator: Evaluator, mnist: Mnist) -> float:
-    images = mnist.x_val[..., None].astype(np.float32)
-    copies = (np.rint(distort(images, (DISTORTIONS, seed)))[..., 0].astype(np.uint8) for seed in range(DISTORTIONS))
+    copies = (distorted(mnist.x_val, mnist.y_val, seed) for seed in range(DISTORTIONS))
     return float(np.mean([score(evaluator.probabilities(copy), mnist.y_val)[1] for copy in copies]))
+
+
+def distorted(images: Array, labels: Array, seed: int) -> Array:
+    """Give a copy of images, uint8 [n, 28, 28], as other people would write and photograph them."""
+    written = with_upstrokes(images, labels, UPSTROKES, seed)[..., None].astype(np.float32)
+    return np.asarray(np.rint(distort(written, (DISTORTIONS, seed)))[..., 0], np.uint8)
 
 
 def score(probabilities: Probabilities, labels: Array) -> tuple[float, float]:

@@ -59,9 +59,9 @@ def _summary(rows: list[Result]) -> str:
         for row in served
     ]
     note = (
-        "Models are chosen by the first 5,000 test images, distorted as by a hand and a page (Distorted; as they are: "
-        "Validation), and reported on the last 5,000. Published is the author's later run; Seeds the mean and standard "
-        "deviation over the seeds and their number; Errors are of 5,000 and of all 10,000."
+        "Models are chosen by the first 5,000 test images, as other hands and pages distort them (Distorted; as they "
+        "are: Validation), and reported on the last 5,000. Published is the author's later run; Seeds the mean and "
+        "standard deviation over the seeds and their number; Errors are of 5,000 and of all 10,000."
     )
     return "\n".join([*(f"<p>{escape(line)}</p>" for line in lines), f'<p class="soft">{note}</p>'])
 

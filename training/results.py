@@ -18,8 +18,8 @@ from client.errors import DigitsError
 from serving.versions import BENCHMARK_FILE, latest_version, read_json, write_json
 
 ENSEMBLE = "ensemble"
-MODELS = ("A", "B", "C", "D", "E", "F", "G", ENSEMBLE)
-"""What can be trained, in the order of the table: the exercise's six, our own, and the best of all voting."""
+MODELS = ("A", "B", "C", "D", "E", "F", "G", "H", ENSEMBLE)
+"""What can be trained, in the order of the table: the exercise's six, our own two, and the best of all voting."""
 
 
 EVALUATION = "evaluation.json"
@@ -35,9 +35,9 @@ class Result:
 
     `run` is the name of the run's directory, `images` the number of training images, `published_accuracy` the
     author's later run. `seed_accuracies` has (validation, test) of every seed of the training; all other figures are
-    of the seed that was chosen. `distorted_accuracy` is that of the validation images distorted as in training, ten
-    times (training/evaluate.py): models are chosen by it; 0 in versions from before it was measured, which any newer
-    model replaces. `served` marks the row of the model that answers.
+    of the seed that was chosen. `distorted_accuracy` is that of ten copies of the validation images, as other people
+    would write and photograph them (training/evaluate.py): models are chosen by it; 0 in versions from before it was
+    measured, which any newer model replaces. `served` marks the row of the model that answers.
     """
 
     run: str
