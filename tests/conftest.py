@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -136,7 +137,7 @@ class Server:
         self.endless: list[grpc.Future] = []
         self._patience, self._silent = patience, False
         self._printed = threading.Condition()
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)  # a server that no test ended has no end
         self._reader.start()
         self.wait_for("listening on ")
         self.address = self.endpoints["gRPC"]
@@ -175,13 +176,14 @@ class Server:
         path = f"/tensorflow.serving.{service}/{name}"
         return self.channel.unary_unary(path, lambda message: message.SerializeToString(), METHODS[name].FromString)
 
-    def predict(self, count: int = 1, name: str = "digits", number: int | None = None, timeout: float = TIMEOUT):
-        """Begin a Predict of that many images."""
+    def predict(self, count: int = 1, name: str = "digits", number: int | None = None, outputs: Iterable[str] = ()):
+        """Begin a Predict of that many images; without `outputs` for all of them."""
         blank = np.zeros((count, 28, 28), np.uint8)
         request = PredictRequest(model_spec=ModelSpec(name=name), inputs={"images": pack_content(blank)})
+        request.output_filter.extend(outputs)
         if number is not None:
             request.model_spec.version.CopyFrom(Int64Value(value=number))
-        return self.method("Predict").future(request, timeout=timeout)
+        return self.method("Predict").future(request, timeout=TIMEOUT)
 
     def version(self, name: str = "digits", number: int | None = None) -> int:
         """Give the version that answers a Predict."""
@@ -224,10 +226,27 @@ class Server:
         return code
 
 
+@contextmanager
+def started() -> Iterator[list[Server]]:
+    """A list for servers; those in it that still run at the end are killed."""
+    servers: list[Server] = []
+    yield servers
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.ended()
+
+
 @pytest.fixture(scope="session")
-def server() -> type[Server]:
-    """What runs a command that serves, for tests that keep one for several tests."""
-    return Server
+def server() -> Iterator[Callable[..., Server]]:
+    """Run a command that serves, for tests that keep one for several tests."""
+    with started() as servers:
+
+        def run(command: list[str | Path], **options) -> Server:
+            servers.append(Server(command, **options))
+            return servers[-1]
+
+        yield run
 
 
 @pytest.fixture(scope="session")
@@ -276,19 +295,15 @@ def root(model_root: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def start() -> Iterator[Callable[..., Server]]:
     """Start servers that look for new versions every 0.1 s; those that still run are ended after the test."""
-    started: list[Server] = []
+    with started() as servers:
 
-    def start(models: Path | None, *options: str | Path, **environment: str) -> Server:
-        root = ["--models", models] if models else []
-        arguments = [DIGITS, "serve", *root, "--port", "0", "--poll-seconds", "0.1", *options]
-        started.append(Server([str(argument) for argument in arguments], env={**os.environ, **environment}))
-        return started[-1]
+        def start(models: Path | None, *options: str | Path, **environment: str) -> Server:
+            root = ["--models", models] if models else []
+            arguments = [DIGITS, "serve", *root, "--port", "0", "--poll-seconds", "0.1", *options]
+            servers.append(Server([str(argument) for argument in arguments], env={**os.environ, **environment}))
+            return servers[-1]
 
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.ended()
+        yield start
 
 
 @pytest.fixture
