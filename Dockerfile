@@ -68,5 +68,4 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s C
   "exec 3<>/dev/tcp/127.0.0.1/8501 && printf 'GET /v1/models/digits HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '\"AVAILABLE\"' <&3"]
 # The flags of serving/tensorflow_serving/flags.txt, which says why; the last of repeated flags wins
 CMD ["--model_config_file=/config/models.config", "--grpc_max_threads=96", "--enable_grpc_healthcheck_service=true", \
-     "--load_retry_interval_micros=1000000", "--monitoring_config_file=/config/monitoring.config", \
-     "--grpc_channel_arguments=grpc.max_connection_age_ms=300000"]
+     "--load_retry_interval_micros=1000000", "--monitoring_config_file=/config/monitoring.config"]

@@ -74,6 +74,7 @@ def _ours(models: Path) -> Iterator[str]:
         rest_timeout_seconds=30,
         poll_seconds=1,
         drain_seconds=5,
+        connection_seconds=None,
         limits=Limits(wait_seconds=5),  # with its own it refuses some of four times 256 images
         tls=None,
         log=Log(),

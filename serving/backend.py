@@ -59,15 +59,19 @@ def docker_line(settings: Settings, models: config.Models) -> list[str]:
     return [*command, IMAGE, *chosen, *flags(Path("/config"), _times_and_limits(settings))]
 
 
-def flags(folder: Path, chosen: Mapping[str, int]) -> list[str]:
+def flags(folder: Path, chosen: Mapping[str, int | str]) -> list[str]:
     """Give the flags of flags.txt, for configuration files in that folder, and those that are chosen in their place."""
     lines = (FILES / "flags.txt").read_text().splitlines()
     known = dict(line.format(config=folder)[2:].split("=", 1) for line in lines if line.startswith("--"))
     return [f"--{name}={value}" for name, value in {**known, **chosen}.items()]
 
 
-def _times_and_limits(settings: Settings) -> dict[str, int]:
+def _times_and_limits(settings: Settings) -> dict[str, int | str]:
+    ages = {}
+    if settings.connection_seconds:
+        ages["grpc_channel_arguments"] = f"grpc.max_connection_age_ms={math.ceil(settings.connection_seconds * 1000)}"
     return {
+        **ages,
         "grpc_max_threads": settings.limits.in_flight,
         "file_system_poll_wait_seconds": int(settings.poll_seconds),
         "rest_api_timeout_in_ms": math.ceil(settings.rest_timeout_seconds * 1000),

@@ -24,11 +24,17 @@ DAY = 86_400
 """Seconds; the longest that an option lets anything wait. Above 9.2e9, threads raise OverflowError."""
 
 KNOWN_THERE = (
-    "backend models model_name config host port rest rest_port rest_timeout_seconds poll_seconds max_in_flight"
+    "backend models model_name config host port rest rest_port rest_timeout_seconds poll_seconds connection_seconds "
+    "max_in_flight"
 )
 """Options that mean something to TensorFlow Serving, too."""
 
-BESIDE = {"replicas": "without --cluster", "rest_port": "with --no-rest", "model_name": "with --config"}
+BESIDE = {
+    "replicas": "without --cluster",
+    "connection_seconds": "with --cluster",
+    "rest_port": "with --no-rest",
+    "model_name": "with --config",
+}
 """Options → where they do nothing."""
 
 
@@ -71,6 +77,14 @@ def serve(
     rest_timeout_seconds: Annotated[float, _seconds(0.001, "Longest wait for a REST answer.")] = 30.0,
     poll_seconds: Annotated[float, _seconds(0.05, "How often to look for new versions.")] = 1.0,
     drain_seconds: Annotated[float, _seconds(0, "Longest wait for calls in flight when stopping.")] = 10.0,
+    connection_seconds: Annotated[
+        float | None,
+        _seconds(
+            0.1,
+            "How long a gRPC connection takes calls; its client then finds the servers that came meanwhile.",
+            show_default="as long as it lives",
+        ),
+    ] = None,
     backend: Annotated[
         Literal["embedded", "tensorflow-serving"],
         typer.Option(help="Our server, or TensorFlow Serving: an installed one, else the docker line for it."),
@@ -111,7 +125,9 @@ def serve(
     with failures_told(log):
         if backend == "embedded":
             _check_installed()
-        _check_useful(context, replicas=bool(cluster), rest_port=rest, model_name=not config)
+        _check_useful(
+            context, replicas=bool(cluster), connection_seconds=not cluster, rest_port=rest, model_name=not config
+        )
         if rest_port is None:
             rest_port = REST_PORT if port else 0
         if not rest:
@@ -131,6 +147,7 @@ def serve(
             rest_timeout_seconds=rest_timeout_seconds,
             poll_seconds=poll_seconds,
             drain_seconds=drain_seconds,
+            connection_seconds=connection_seconds,
             limits=Limits(
                 in_flight=max_in_flight,
                 wait_seconds=max_wait_seconds,

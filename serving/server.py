@@ -1,10 +1,12 @@
 """The embedded server: binds, loads, answers, follows what is published, and drains when it is told to stop."""
 
 import ctypes
+import math
 import os
 import queue
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
@@ -36,10 +38,6 @@ MOST_FILES = 65_536
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names for what its mallopt sets."""
-
-CONNECTION_SECONDS = 300
-"""How long a gRPC connection takes new calls. Its caller opens another then, and so finds servers that came meanwhile;
-calls under way end where they began, however long they take."""
 
 Stop = queue.SimpleQueue[int]
 """Where the number of the signal arrives that ends a server."""
@@ -90,10 +88,11 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
             poller.begin()
         settings.log("stopping: finishing the calls in flight")
         status.leave()
-        reader.leave()
-        drained = server.stop(settings.drain_seconds)
+        end = time.monotonic() + settings.drain_seconds
+        reader.leave(settings.drain_seconds / 2)
+        drained = server.stop(max(0, end - time.monotonic()))
         if rest:
-            rest.stop(settings.drain_seconds)
+            rest.stop(max(0, end - time.monotonic()))
         drained.wait()
 
 
@@ -166,7 +165,7 @@ def _bound(
             ("grpc.so_reuseport", int(settings.process is not None)),
             ("grpc.max_receive_message_length", limits.message_mib << 20),
             ("grpc.max_send_message_length", -1),
-            ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1000)),  # the grace is endless, if none is set
+            *_ages(settings.connection_seconds),
         ],
     )
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
@@ -183,6 +182,11 @@ def _bound(
         yield server, port
     finally:
         server.stop(None)
+
+
+def _ages(connection_seconds: float | None) -> list[tuple[str, int]]:
+    """End a connection at that age: its calls under way end where they began, as no grace is set."""
+    return [("grpc.max_connection_age_ms", math.ceil(connection_seconds * 1000))] if connection_seconds else []
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class TlsFiles(NamedTuple):
 class Settings:
     """The model root, where to listen (port 0: any free one; no REST without one), times in seconds, and limits.
 
+    A gRPC connection takes new calls for `connection_seconds`; None: as long as it lives.
+
     With a `config` its models are served instead of those under the root; with a `model_name` only that one is. The
     `process` is which of several on the same ports this one is (from 1); None when it is the only one.
     """
@@ -38,6 +40,7 @@ class Settings:
     rest_timeout_seconds: float
     poll_seconds: float
     drain_seconds: float
+    connection_seconds: float | None
     limits: Limits
     tls: TlsFiles | None
     log: Log

@@ -92,11 +92,16 @@ def test_the_images_are_targets_of_the_dockerfile(pod) -> None:
 
 
 def test_the_options_of_the_server_exist_and_admit_what_our_client_sends(pod, digits) -> None:
-    known = digits("serve", "--help").stdout
-    options = dict(word.split("=") for word in pod["spec"]["containers"][0].get("args", []) if word.startswith("--"))
-    for option in options:
-        assert option in known
-    assert int(options.get("--max-images", BATCH)) >= BATCH
+    given = pod["spec"]["containers"][0]["args"]
+    if given[0] == "serve":
+        known = digits("serve", "--help").stdout
+        options = dict(word.split("=") for word in given if word.startswith("--"))
+        assert all(option in known for option in options)
+        assert int(options["--max-images"]) >= BATCH
+    else:
+        *flags, age = given
+        assert all(f'"{flag}"' in (ROOT / "Dockerfile").read_text() for flag in flags)
+        assert age == "--grpc_channel_arguments=grpc.max_connection_age_ms=300000"
 
 
 def succeeds(probe: dict[str, Any], endpoints: dict[str, str]) -> bool:

@@ -20,7 +20,6 @@ OURS = [
     "--enable_grpc_healthcheck_service=true",
     "--load_retry_interval_micros=1000000",
     "--monitoring_config_file={config}/monitoring.config",
-    "--grpc_channel_arguments=grpc.max_connection_age_ms=300000",
 ]
 DEFAULTS = ["--file_system_poll_wait_seconds=1", "--rest_api_timeout_in_ms=30000"]
 RECORDER = """#!/bin/sh
@@ -110,9 +109,11 @@ def test_an_installed_server_gets_the_models_and_our_flags(
 
 def test_times_and_limits_mean_the_same_there(digits, installed: str) -> None:
     options = ["--max-in-flight", "7", "--poll-seconds", "3", "--rest-timeout-seconds", "1.5"]
+    options += ["--connection-seconds", "60"]
     environment = {**os.environ, "PATH": installed}
     given = digits("serve", "--backend", "tensorflow-serving", *options, env=environment).stdout.splitlines()
     assert {"--grpc_max_threads=7", "--file_system_poll_wait_seconds=3", "--rest_api_timeout_in_ms=1500"} <= {*given}
+    assert "--grpc_channel_arguments=grpc.max_connection_age_ms=60000" in given
     assert len({flag.split("=")[0] for flag in given}) == len(given)
 
 

@@ -68,6 +68,10 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
     ("options", "text"),
     [
         (["--replicas", "2", "3"], "--replicas does nothing without --cluster: leave it out"),
+        (
+            ["--cluster", "auto", "--connection-seconds", "9"],
+            "--connection-seconds does nothing with --cluster: leave it out",
+        ),
         (["--no-rest", "--rest-port", "9"], "--rest-port does nothing with --no-rest: leave it out"),
         (["--config", "c", "--model-name", "D"], "--model-name does nothing with --config: leave it out"),
         (["--port", "9", "--rest-port", "9"], "--port and --rest-port are the same: choose two"),
