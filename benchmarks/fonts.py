@@ -9,7 +9,6 @@ with what was read wrongly, and as its last line one JSON object.
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +35,7 @@ def bent(a: float, b: float, d: float, e: float) -> Callable[[Image.Image], Imag
 
 def turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
     """Give a turn to the left."""
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return bent(cosine, -sine, sine, cosine)
+    return lambda image: image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=PAPER)
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -60,12 +60,13 @@ def find_digit(grey: Grey) -> Prepared:
     ink = to_ink(page.grey)
     level = threshold(ink)
     pieces = strokes(ink > level)
-    cleared = erase_rules(ink, level, paint(pieces, ink.shape))
+    inked = paint(pieces, ink.shape)
+    cleared = erase_rules(ink, level, inked)
     if cleared is not None:
         ink = cleared
         pieces = strokes(ink > level)
     mask, several = digit_mask(pieces, ink)
-    whole = with_pale_ink(ink, mask, paint(pieces, ink.shape), level) if cleared is None else None
+    whole = with_pale_ink(ink, mask, inked, level) if cleared is None else None
     if whole is None:
         mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
     else:
