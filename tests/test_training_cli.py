@@ -433,6 +433,8 @@ def test_the_cards_name_the_options_of_the_training(several):
     for name, options in asked.items():
         card = (models / name / "1" / MODEL_CARD_FILE).read_text()
         assert f"`digits train A --recipe tuned {options}{' --ensemble 2' * (name == 'ensemble')}`" in card
+        changed = "changed as its members' cards say" if name == "ensemble" else "rotated, scaled, sheared, "
+        assert f"training images, {changed}" in card
 
 
 def test_the_ensemble_is_served_when_it_has_earned_it(several):
