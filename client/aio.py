@@ -24,10 +24,10 @@ Flight = tuple[Batch, "asyncio.Task[list[Prediction]]"]
 class AsyncClient(Connection):
     """Reads digits through a server, in one event loop. The arguments and errors are Client's.
 
-    async with AsyncClient("127.0.0.1:8500") as client:
-        [prediction] = await client.classify(["seven.png"])
-        async for result in client.stream(paths):
-            ...
+        async with AsyncClient("127.0.0.1:8500") as client:
+            [prediction] = await client.classify(["seven.png"])
+            async for result in client.stream(paths):
+                ...
 
     Pictures are read in a thread, so that the loop goes on meanwhile.
     """

@@ -23,7 +23,7 @@ app = typer.Typer(rich_markup_mode=None)
 Server = Annotated[
     str, typer.Option(help="HOST:PORT, several with commas, or dns:///NAME:PORT.", envvar="DIGITS_SERVER")
 ]
-Model = Annotated[str, typer.Option(help="The model to ask: digits, a letter from A to G, or ensemble.")]
+Model = Annotated[str, typer.Option(help="The model to ask: digits, a letter from A to H, or ensemble.")]
 Timeout = Annotated[float, typer.Option(help="Seconds that a request may take.")]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")]
 Ca = Annotated[Path | None, typer.Option(help="PEM file of the authority to trust; means --tls.")]

@@ -27,7 +27,7 @@ RESPONSES: dict[str, Any] = {
     STATUS: messages.GetModelStatusResponse,
 }
 ROWS = 16
-"""Rows of the results table a request: all six models come in one."""
+"""Rows of the results table a request: the nine rows of ours come in one."""
 MOST_ROWS = 1024
 """Ends at a server whose table has no end."""
 

@@ -229,7 +229,7 @@ def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "
 
 @app.command("versions")
 def list_versions(
-    model: Annotated[str, typer.Argument(help="digits, or a letter.")] = MODEL,
+    model: Annotated[str, typer.Argument(help="digits, a letter from A to H, or ensemble.")] = MODEL,
     models: Models = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array, the newest version first.")] = False,
 ) -> None:

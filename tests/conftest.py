@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -176,11 +176,10 @@ class Server:
         path = f"/tensorflow.serving.{service}/{name}"
         return self.channel.unary_unary(path, lambda message: message.SerializeToString(), METHODS[name].FromString)
 
-    def predict(self, count: int = 1, name: str = "digits", number: int | None = None, outputs: Iterable[str] = ()):
-        """Begin a Predict of that many images; without `outputs` for all of them."""
+    def predict(self, count: int = 1, name: str = "digits", number: int | None = None):
+        """Begin a Predict of that many images."""
         blank = np.zeros((count, 28, 28), np.uint8)
         request = PredictRequest(model_spec=ModelSpec(name=name), inputs={"images": pack_content(blank)})
-        request.output_filter.extend(outputs)
         if number is not None:
             request.model_spec.version.CopyFrom(Int64Value(value=number))
         return self.method("Predict").future(request, timeout=TIMEOUT)

@@ -494,7 +494,7 @@ def test_a_request_holds_at_most_256_images_and_the_order_is_kept(told, asking):
     assert sorted(len(unpack(request.inputs["images"])) for request in told.sent(PREDICT)) == [88, 256, 256]
 
 
-def test_at_most_four_requests_are_under_way(told, asking):
+def test_no_more_requests_are_under_way_than_a_server_on_one_core_takes(told, asking):
     counts, lock, most = [0], threading.Lock(), [0]
 
     def slow(request):
@@ -508,7 +508,7 @@ def test_at_most_four_requests_are_under_way(told, asking):
 
     told.answers[PREDICT] = slow
     assert len(asking.classify(np.zeros((256 * 12, 28, 28), np.uint8))) == 256 * 12
-    assert 2 <= most[0] <= 4
+    assert 2 <= most[0] <= 3
 
 
 def test_the_contract_is_checked_once(told, asking):
@@ -701,9 +701,3 @@ def test_the_package_exports_exactly_its_public_names():
     assert raised <= set(client.__all__)
     with pytest.raises(AttributeError, match="module 'client' has no attribute 'nothing'"):
         client.nothing  # noqa: B018
-
-
-def test_the_client_leaves_tensorflow_unloaded():
-    program = "import sys; from client import *; print({'tensorflow', 'keras', 'tensorflow_serving'} & {*sys.modules})"
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert finished.stdout == "set()\n"

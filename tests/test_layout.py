@@ -52,10 +52,10 @@ def test_without_ray_a_cluster_command_says_what_to_install(command: list[str], 
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("benchmark", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
-def test_every_benchmark_still_finds_what_it_imports(benchmark: str) -> None:
-    command = [sys.executable, "-c", f"import benchmarks.{benchmark}"]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+def test_every_benchmark_still_finds_what_it_imports() -> None:
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
+    program = "\n".join(f"import benchmarks.{name}" for name in names)
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert finished.returncode == 0, finished.stderr
 
 
@@ -88,8 +88,8 @@ def test_every_command_is_in_the_readme_and_has_an_example(digits):
 def test_the_version_is_the_changelogs_newest():
     from importlib.metadata import version
 
-    changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert f"## {version('mnist-digits')}" in changelog
+    released = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[1] == version("mnist-digits")
 
 
 def test_version_names_the_runtimes_too(digits):

@@ -18,9 +18,9 @@ class Recipe:
 
     `learning_rate` is the peak where there is a schedule, and `muon` says whether hidden kernels follow Muon there, or
     AdamW as all other weights. `patience` is in epochs without a better validation loss; None trains to the end.
-    `distort` turns on augmentation, and with it our optimizers, schedule and averaging. `upstrokes` is the share of the
-    ones that get one (training/upstroke.py). Dropout rests in all but the first `dropout_share` of the epochs: in small
-    models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
+    `distort` turns on augmentation, and with it our optimizers, their schedule, and pixels from 0 to 1. `upstrokes` is
+    the share of the ones that get one (training/upstroke.py). Dropout rests in all but the first `dropout_share` of the
+    epochs: in small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
     """
 
     name: str
