@@ -4,15 +4,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.console import note
+from client.console import note, require, usable_cores
 from client.contract import DEFAULT_SERVER, MODEL
-from client.errors import DigitsError, UsageError
+from client.errors import UsageError
 
 if TYPE_CHECKING:
     from client.report import Report
@@ -106,7 +105,7 @@ def classify(
     from client.files import all_files
     from client.progress import progress
     from client.remote import Client
-    from client.run import Run, cores
+    from client.run import Run
 
     signal.signal(signal.SIGTERM, _unwind)
     report, run = _report(as_json, as_csv, resume), Run()
@@ -116,7 +115,7 @@ def classify(
         ) as client,
         progress(_counter(files or [], files_from), lines=as_json or as_csv) as moved,
     ):
-        run.classify(client, all_files(files or [], files_from), report, processes or cores(), moved, show)
+        run.classify(client, all_files(files or [], files_from), report, processes or usable_cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):
         note(run.summary())
     if run.failed:
@@ -139,8 +138,7 @@ def _classify_on_cluster(
 ) -> None:
     if not (cluster and out):
         raise UsageError("--cluster and --out belong together: give the cluster, and a new folder for the answers")
-    if find_spec("ray") is None:
-        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
+    require("cluster", "ray")
     from client.bulk import classify
 
     run = classify(files, files_from, out, as_json, cluster, connection)

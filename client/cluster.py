@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from client.console import require
 from client.errors import DigitsError
 
 NAMESPACE = "digits"
@@ -21,10 +22,9 @@ def connected(address: str) -> Iterator[Any]:
     Raises DigitsError without Ray or a cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'") from None
+    require("cluster", "ray")
+    import ray
+
     with _quiet_core():
         try:
             yield _connect(ray, address)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TextIO
 
 from client.errors import DigitsError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import typer
 
 HELP_OPTIONS = ["-h", "--help"]
+PIPED_WIDTH = 10_000
+"""Columns of a table in a pipe, which has no width: whatever the table needs."""
 
 
 def plain(text: str) -> str:
@@ -34,6 +37,26 @@ def note(message: str) -> None:
     except OSError:
         atexit.unregister(_silence_unless_written)
         atexit.register(_silence_unless_written)
+
+
+def tables() -> Any:
+    """Give what prints tables on stdout: as wide as the terminal, and in a pipe as they need."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise DigitsError for the first package that is not there, with the extra that brings it."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[{extra}]'")
+
+
+def usable_cores() -> int:
+    """Give how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _silence_unless_written() -> None:

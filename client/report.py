@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from client.answers import Benchmark, Prediction, VersionStatus
-from client.console import plain
+from client.console import plain, tables
 from client.errors import NoDigit
 from client.number import Number
 from client.patience import available
@@ -18,8 +18,6 @@ CHUNK = 256
 """Rows that are printed together, so that a million files need no more memory than these."""
 GAP = 3
 """Columns of the terminal between those of a table."""
-PIPED_WIDTH = 10_000
-"""Columns when stdout is no terminal: whoever reads the pipe gets file names whole."""
 
 
 class Report:
@@ -91,7 +89,7 @@ class Table(Report):
     """Prints a table for a person, in parts so that it never waits for the last file."""
 
     def __init__(self) -> None:
-        self._console = _console()
+        self._console = tables()
         self._rows: list[list[Any]] = []
         self._widths: list[int] = []
 
@@ -150,7 +148,7 @@ def print_number(file: str, number: Number, as_json: bool) -> None:
             box = " ".join(map(str, place.box))
             table.add_row(*map(_text, (*_cells(one), box, "; ".join(place.notes))))
         print()
-        _console().print(table)
+        tables().print(table)
 
 
 def print_status(server: str, model: str, versions: list[VersionStatus], as_json: bool) -> bool:
@@ -164,19 +162,12 @@ def print_status(server: str, model: str, versions: list[VersionStatus], as_json
         for one in versions:
             note = "served" if one == served else " ".join(one.error.split())
             table.add_row(*map(_text, (model, str(one.version), one.state, note)))
-        _console().print(table)
+        tables().print(table)
     return served is not None
 
 
 def _cells(one: Prediction) -> tuple[str, str, str]:
     return str(one.digit), f"{one.probability:.1%}", f"{one.runner_up} ({one.runner_up_probability:.1%})"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
 def _fitted(widths: list[int], least: list[int], room: int) -> list[int]:

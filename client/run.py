@@ -121,8 +121,3 @@ def named(file: str, result: Result) -> Result:
     if isinstance(result.picture, str):
         return result
     return replace(result, picture=file, error=result.error and type(result.error)(f"{Path(file)}: {result.error}"))
-
-
-def cores() -> int:
-    """Give how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

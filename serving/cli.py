@@ -3,15 +3,14 @@
 import json
 import math
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.console import failures_told, note
+from client.console import failures_told, note, require, tables
 from client.contract import GRPC_PORT, MODEL, REST_PORT
-from client.errors import DigitsError, UsageError
+from client.errors import UsageError
 from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def serve(
     log = Log(log_level, log_format)
     with failures_told(log):
         if backend == "embedded":
-            _check_installed()
+            require("serving", "ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn")
         _check_useful(
             context, replicas=bool(cluster), connection_seconds=not cluster, rest_port=rest, model_name=not config
         )
@@ -174,12 +173,6 @@ def serve(
             from serving.server import run
 
             run(settings)
-
-
-def _check_installed() -> None:
-    for package in ("ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn"):
-        if find_spec(package) is None:
-            raise DigitsError(f"{package} is not installed. Run: pip install 'mnist-digits[serving]'")
 
 
 def _check_known_there(context: typer.Context) -> None:
@@ -247,7 +240,6 @@ def list_versions(
 
 
 def _print_table(releases: "list[Release]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("version", "model", "validation", "test", "recipe", "origin", "", box=None, pad_edge=False)
@@ -256,10 +248,7 @@ def _print_table(releases: "list[Release]") -> None:
         origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
         served = "served" if release.served else ""
         table.add_row(str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 500  # a pipe has no width: whatever the table needs
-    console.print(table)
+    tables().print(table)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
+from client.console import usable_cores
 from client.contract import BENCHMARK_SIGNATURE, SIGNATURE_DEF_MAP_TYPE_URL
 from client.proto.config_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from client.proto.serving_pb2 import (
@@ -25,7 +26,7 @@ from client.proto.serving_pb2 import (
 from client.tensors import Array, put_values
 from serving.catalog import Catalog
 from serving.errors import STATUSES, ServingError, invalid
-from serving.limits import Admission, Backlog, Budget, Limits, usable_cores
+from serving.limits import Admission, Backlog, Budget, Limits
 from serving.litert import BULK_AT_A_TIME
 from serving.servable import Version
 from serving.signatures import Signatures

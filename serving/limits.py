@@ -1,7 +1,6 @@
 """What the server takes on: past a limit a request is refused at once, and none is computed for a caller who left."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,11 +135,6 @@ class Rate:
             del self._due[next(iter(self._due))]
         if late:
             raise ServingError("RESOURCE_EXHAUSTED", f"more than {self._per_second:g} a second. Try again in a moment")
-
-
-def usable_cores() -> int:
-    """Give how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Backlog:

@@ -1,15 +1,13 @@
 """Commands of `digits` that belong to training: train, export, results, report, samples."""
 
-import os
 import signal
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.console import note
+from client.console import note, require, tables, usable_cores
 from client.errors import DigitsError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +103,7 @@ def train(
     from training.job import Job
 
     _interrupt_by_sigterm()
-    _require_tensorflow()
+    require("training", "tensorflow")
     chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
     trainings = len(chosen) * seeds
     if ensemble and ensemble > trainings:
@@ -115,14 +113,13 @@ def train(
     if seed + seeds - 1 > LAST_SEED:
         raise UsageError(f"the last seed is {seed + seeds - 1}: give --seed and --seeds that end by {LAST_SEED}")
     if ray_cluster:
-        if find_spec("ray") is None:
-            raise DigitsError("ray is not installed. Run: pip install 'mnist-digits[cluster]'")
+        require("cluster", "ray")
         models, runs, data = models.absolute(), runs.absolute(), data and data.absolute()
         jobs = jobs or trainings  # the nodes' room decides
     if cluster.hosts() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
         note("TF_CONFIG names several hosts: they train one model after the other, each from its beginning")
-    parallel = jobs or (1 if device is Device.gpu else min(trainings, _cores()))
+    parallel = jobs or (1 if device is Device.gpu else min(trainings, usable_cores()))
     todo = [
         Job(
             letter=letter.value,
@@ -134,7 +131,7 @@ def train(
             limit=limit,
             data=data,
             device=device.value,
-            threads=1 if ray_cluster else max(1, _cores() // parallel),
+            threads=1 if ray_cluster else max(1, usable_cores() // parallel),
             precision=precision.value,
         )
         for letter in chosen
@@ -164,8 +161,8 @@ def export(
     from training import pipeline
 
     _interrupt_by_sigterm()
-    _require_tensorflow()
-    _conclude(pipeline.export(run_dirs, models, min(len(run_dirs), _cores()), data), models)
+    require("training", "tensorflow")
+    _conclude(pipeline.export(run_dirs, models, min(len(run_dirs), usable_cores()), data), models)
 
 
 def _conclude(outcome: "Outcome", models: Path) -> None:
@@ -185,15 +182,6 @@ def _interrupt_by_sigterm() -> None:
         raise KeyboardInterrupt(128 + number)
 
     signal.signal(signal.SIGTERM, interrupt)
-
-
-def _require_tensorflow() -> None:
-    if find_spec("tensorflow") is None:
-        raise DigitsError("tensorflow is not installed. Run: pip install 'mnist-digits[training]'")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @app.command()
@@ -222,11 +210,7 @@ def results(
 
 
 def _print_table(table: Any, rows: "list[Result]") -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 500  # a pipe has no width: whatever the table needs
+    console = tables()
     console.print(table.to_table(rows, console.width))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from client.console import require
 from client.errors import DigitsError
 from serving.versions import EVALUATION_FILE, read_json
 from training import card, confusion, data, results
@@ -61,10 +62,9 @@ def _evaluation(version_dir: Path) -> dict[str, Any]:
 
 
 def _sections(trained: list[Trained], staging: Path, source: Path | None) -> Iterator[Section]:
-    try:
-        from training import figures, tradeoff
-    except ImportError:
-        raise DigitsError("matplotlib is not installed. Run: pip install 'mnist-digits[training]'") from None
+    require("training", "matplotlib")
+    from training import figures, tradeoff
+
     rows = [one.result for one in trained]
     pictures = [tradeoff.against_parameters(rows), tradeoff.against_time(rows)]
     if matrices := {one.result.model: matrix for one in trained if (matrix := one.evaluation.get("confusion"))}:
