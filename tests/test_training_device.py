@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 import pytest
 
-from training import cluster
+from training import hosts
 
 TRAIN = """
 import sys
@@ -102,7 +102,7 @@ def free_port():
 
 
 @pytest.mark.parametrize(
-    ("config", "hosts", "chief"),
+    ("config", "count", "chief"),
     [
         ("", 1, True),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2, True),
@@ -111,9 +111,9 @@ def free_port():
         ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', 2, True),
     ],
 )
-def test_one_of_the_hosts_exports(config, hosts, chief, monkeypatch):
+def test_one_of_the_hosts_exports(config, count, chief, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
-    assert (cluster.hosts(), cluster.is_chief()) == (hosts, chief)
+    assert (hosts.count(), hosts.is_chief()) == (count, chief)
 
 
 @pytest.mark.parametrize("config", ["{", '{"cluster": {"worker": null}}', '{"cluster": {"chief": 1}}'])

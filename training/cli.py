@@ -88,9 +88,9 @@ def train(
         Precision, typer.Option(help="bfloat16 and float16 are faster where the hardware has them.")
     ] = (Precision.float32),
     resume: Annotated[bool, typer.Option(help="Go on with the same training where it was killed.")] = True,
-    ray_cluster: Annotated[
+    cluster: Annotated[
         str | None,
-        typer.Option("--cluster", metavar="ADDRESS", help="Train on a Ray cluster: auto, or HOST:PORT of its head."),
+        typer.Option(metavar="ADDRESS", help="Train on a Ray cluster: auto, or HOST:PORT of its head."),
     ] = None,
 ) -> None:
     """Train models, export checked versions, and promote the best.
@@ -99,7 +99,7 @@ def train(
 
     Examples: digits train | digits train G --seeds 5 --ensemble 5 | digits train A --limit 5000 --epochs 2
     """
-    from training import cluster, pipeline
+    from training import hosts, pipeline
     from training.job import Job
 
     _interrupt_by_sigterm()
@@ -112,11 +112,11 @@ def train(
         )
     if seed + seeds - 1 > LAST_SEED:
         raise UsageError(f"the last seed is {seed + seeds - 1}: give --seed and --seeds that end by {LAST_SEED}")
-    if ray_cluster:
+    if cluster:
         require("cluster", "ray")
         models, runs, data = models.absolute(), runs.absolute(), data and data.absolute()
         jobs = jobs or trainings  # the nodes' room decides
-    if cluster.hosts() > 1:
+    if hosts.count() > 1:
         jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
         note("TF_CONFIG names several hosts: they train one model after the other, each from its beginning")
     parallel = jobs or (1 if device is Device.gpu else min(trainings, usable_cores()))
@@ -131,17 +131,17 @@ def train(
             limit=limit,
             data=data,
             device=device.value,
-            threads=1 if ray_cluster else max(1, usable_cores() // parallel),
+            threads=1 if cluster else max(1, usable_cores() // parallel),
             precision=precision.value,
         )
         for letter in chosen
         for number in range(seed, seed + seeds)
     ]
     todo = pipeline.run_dirs(runs, todo, resume)
-    if ray_cluster:
-        from training import nodes
+    if cluster:
+        from training.cluster import runner_on
 
-        with nodes.runner(ray_cluster, device.value, threads=1) as runner:
+        with runner_on(cluster, device.value, threads=1) as runner:
             outcome = pipeline.train(todo, models, parallel, ensemble or 0, runner)
     else:
         outcome = pipeline.train(todo, models, parallel, ensemble or 0)

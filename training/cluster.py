@@ -1,36 +1,80 @@
-"""What TF_CONFIG says about the hosts that train together. No TensorFlow.
+"""`digits train --cluster`: each training or export as a task on a Ray cluster, where `workers` has a process for it.
 
-The format is TensorFlow's: {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}. Each host
-runs the same `digits train`; the first one exports.
+All nodes see the folders of runs and models under the same paths. A task whose node dies is given to another one, where
+a training goes on after its last epoch.
 """
 
-import json
-import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from client.cluster import connected
 from client.errors import UsageError
+from training.workers import Done, Failed, Runner, Task, attempt
+
+TRIES_AGAIN = 5
+"""How often a task may lose its node."""
+LOOK_SECONDS = 0.2
 
 
-def hosts() -> int:
-    """Count the hosts; 1 without TF_CONFIG. Raises UsageError when it cannot be read."""
-    cluster = _config().get("cluster", {})
-    return max(1, len(cluster.get("chief", [])) + len(cluster.get("worker", [])))
+@contextmanager
+def runner_on(address: str, device: str, threads: int) -> Iterator[Runner]:
+    """Give what runs tasks on a cluster while the block lasts; each has so many CPUs, and a GPU where there are any.
+
+    Raises DigitsError without a cluster, UsageError when a GPU is asked for and no node has one.
+    """
+    with connected(address) as ray:
+        gpus = 0 if device == "cpu" else min(1, int(ray.cluster_resources().get("GPU", 0)))
+        if device == "gpu" and not gpus:  # Ray would wait for one
+            raise UsageError(f"no GPU in the cluster at {address}. Train with --device cpu, or add a node with one.")
+        # A fresh process for each, as workers has: TensorFlow's memory and seeds are its own.
+        resources = {"num_cpus": threads, "num_gpus": gpus, "max_calls": 1, "max_retries": TRIES_AGAIN}
+        yield partial(run, ray, resources)
 
 
-def is_chief() -> bool:
-    """Tell whether this host exports what all have trained."""
-    config = _config()
-    task = config.get("task", {})
-    has_chief = "chief" in config.get("cluster", {})
-    return task.get("type") == "chief" or (not has_chief and task.get("index", 0) == 0)
+def run(ray: Any, resources: dict[str, Any], tasks: Iterable[tuple[str, Task, Path]], parallel: int) -> Iterator[Any]:
+    """Run (name, task, log file) at most `parallel` at once; yield what they report, and Done or Failed for each.
 
-
-def _config() -> dict[str, Any]:
+    Leaving the iterator early, by Ctrl-C too, ends the tasks that are still running.
+    """
+    told = _queue(ray)
+    work = ray.remote(**resources)(_work)
+    waiting, running = deque(tasks), dict[Any, tuple[str, Path]]()
     try:
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        roles = {role: list(addresses) for role, addresses in config.get("cluster", {}).items()}
-        return {"cluster": roles, "task": dict(config.get("task", {}))}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"TF_CONFIG in the environment is not what TensorFlow wants ({error}). Mend or unset it."
-        ) from None
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                name, task, log = waiting.popleft()
+                running[work.remote(name, task, log, told)] = name, log
+            landed, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+            yield from told.get_nowait_batch(told.qsize())
+            for reference in landed:
+                yield _outcome(ray, reference, *running.pop(reference))
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        told.shutdown(force=True)
+
+
+def _queue(ray: Any) -> Any:
+    """Make the queue for progress here, where it dies with nobody but us."""
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+def _work(name: str, task: Task, log: Path, told: Any) -> Done | Failed:
+    return attempt(name, task, log, told.put)
+
+
+def _outcome(ray: Any, reference: Any, name: str, log: Path) -> Done | Failed:
+    try:
+        outcome: Done | Failed = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        return Failed(name, f"{name}: {reason} See {log}, and run the same command: it goes on from there.", 1)
+    return outcome

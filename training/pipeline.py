@@ -14,7 +14,7 @@ from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import copy_version
-from training import checkpoint, cluster, results, workers
+from training import checkpoint, hosts, results, workers
 from training.job import Job, Progress
 from training.progress import Display
 from training.results import Result
@@ -76,7 +76,7 @@ def train(
     try:
         tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
         _run(runner, tasks, parallel, outcome, trained)
-        if ensemble and len(trained) > 1 and cluster.is_chief():
+        if ensemble and len(trained) > 1 and hosts.is_chief():
             _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
     except KeyboardInterrupt as interruption:
         outcome.interrupt(
@@ -84,7 +84,7 @@ def train(
             f"{len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). The same command goes on"
             " with the rest",
         )
-    if cluster.is_chief():
+    if hosts.is_chief():
         _choose_seeds(trained, runs, outcome)
         _publish(models, parallel, jobs[0].data, runner, outcome)
     else:

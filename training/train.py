@@ -22,7 +22,7 @@ import keras
 
 from client.errors import DigitsError
 from serving.versions import read_json
-from training import checkpoint, cluster, data, evaluate, results
+from training import checkpoint, data, evaluate, hosts, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
 from training.fit import fit
@@ -63,7 +63,7 @@ def _whole(archive: Path) -> bool:
 
 def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     """Train on these images; `train` reads and verifies MNIST first."""
-    strategy, device = configure(job.device, job.threads, cluster.hosts())
+    strategy, device = configure(job.device, job.threads, hosts.count())
     architecture = ARCHITECTURES[job.letter]
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
     keras.utils.set_random_seed(job.seed)
@@ -97,7 +97,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     model.save(job.run_dir / "model.keras")
     details = {"history": history, **evaluation.details}
     (job.run_dir / results.EVALUATION).write_text(json.dumps(details) + "\n")
-    published_loss, published_accuracy = architecture.later or (None, None)
+    published_loss, published_accuracy = architecture.published or (None, None)
     result = results.Result(
         run=job.run_dir.name,
         model=job.letter,

@@ -23,7 +23,7 @@ Reporter = Callable[[Any], None]
 Task = Callable[[Reporter], Any]
 """A picklable callable: it gets a function to report progress with, and returns the outcome."""
 Runner = Callable[[Iterable[tuple[str, Task, Path]], int], Iterator[Any]]
-"""What runs tasks side by side: `run` here, or `nodes.run` on a cluster."""
+"""What runs tasks side by side: `run` here, or `cluster.run` on a cluster."""
 
 
 @dataclass(frozen=True)
