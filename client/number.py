@@ -14,7 +14,7 @@ from client.image import Decoded, to_grey
 from client.prepare import Picture, decoded, named
 from client.regions import Region, paint
 from client.rules import erase_rules
-from client.strokes import palest_stroke, strokes, touches, with_hairlines
+from client.strokes import palest_stroke, strokes, with_hairlines
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""
@@ -75,7 +75,7 @@ def _find(whole: Decoded) -> Number:
     ink = ink if cleared is None else cleared
     scale = max(whole.size) / max(whole.image.size)
     places = []
-    digits = group(find_digits(strokes(ink > level), *ink.shape))
+    digits = group(find_digits(strokes(ink > level), ink.shape))
     if not digits:
         raise NoDigit("no digit found")
     palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
@@ -94,11 +94,11 @@ def _in_pixels(box: page.Box, scale: float) -> Box:
     return left, top, right, bottom
 
 
-def find_digits(regions: list[Region], height: int, width: int) -> list[Region]:
+def find_digits(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
     """Keep what may be ink of digits: no specks, and nothing that the edge of the picture cuts, if there is more."""
-    inside = [region for region in regions if not touches(region, width, height)] or regions
+    inside = [region for region in regions if not region.is_cut(shape)] or regions
     highest = max((region.height for region in inside), default=0)
-    return [region for region in inside if max(region.height, region.width) > 0.15 * highest]
+    return [region for region in inside if region.length > 0.15 * highest]
 
 
 def group(regions: list[Region]) -> list[list[Region]]:

@@ -41,6 +41,11 @@ class Region:
         """The longer side of the box."""
         return max(self.height, self.width)
 
+    def is_cut(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether the edge of a picture of this shape, [height, width], cuts the region."""
+        height, width = shape
+        return self.top == 0 or self.left == 0 or self.bottom == height or self.right == width
+
     def surrounds(self, other: "Region") -> bool:
         """Tell whether the other's box lies inside this one's, away from its sides."""
         across = self.left < other.left and other.right < self.right

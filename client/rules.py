@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.image import Grey
-from client.regions import Mask, Region, find_regions
+from client.regions import Mask, find_regions
 
 BINS = 40
 """Stretches into which the picture is divided along a line."""
@@ -168,10 +168,6 @@ def _covered(ink: Grey, mask: Mask, rules: list[Rule]) -> Mask:
 
 def holds_digit(mask: Mask) -> bool:
     """Tell whether something that may be a digit is left, away from the edges of the picture."""
-    regions = find_regions(mask, 16)
-    return any(_inside(region, *mask.shape) and region.area > 0.3 * regions[0].area for region in regions)
-
-
-def _inside(region: Region, height: int, width: int) -> bool:
-    large = max(region.height, region.width) >= SMALLEST_DIGIT * min(height, width)
-    return large and region.top > 0 and region.left > 0 and region.bottom < height and region.right < width
+    regions, least = find_regions(mask, 16), SMALLEST_DIGIT * min(mask.shape)
+    inside = [region for region in regions if region.length >= least and not region.is_cut(mask.shape)]
+    return any(region.area > 0.3 * regions[0].area for region in inside)

@@ -41,8 +41,8 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
 
     Tells, too, whether it looks as if there were several digits.
     """
-    shape = height, width = ink.shape
-    free = [r for r in pieces if not touches(r, width, height)]
+    shape = ink.shape
+    free = [r for r in pieces if not r.is_cut(shape)]
     free = [r for r in free if not is_underline(r, [one for one in free if one is not r and one.area > 0.1 * r.area])]
     if free and free[0].length > SMALLEST * max(shape):
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
@@ -84,7 +84,7 @@ def with_pale_ink(ink: Grey, digit: Mask, pieces: Mask, level: float) -> Mask | 
     joined = [one for one in find_regions(pale, 64) if (paint([one], ink.shape) & digit).any()]
     whole = paint(joined, ink.shape)
     other = np.count_nonzero((ink > level) & ~(whole & pieces))
-    return None if other > ALONE * size or any(touches(one, width, height) for one in joined) else whole
+    return None if other > ALONE * size or any(one.is_cut(ink.shape) for one in joined) else whole
 
 
 def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:
@@ -159,11 +159,6 @@ def is_side(region: Region, shape: tuple[int, ...]) -> bool:
 def is_line(region: Region) -> bool:
     """Tell whether a region is a ruled line rather than a stroke."""
     return region.width > 8 * region.height
-
-
-def touches(region: Region, width: int, height: int) -> bool:
-    """Tell whether a region is cut by the edge of the image."""
-    return region.top == 0 or region.left == 0 or region.bottom == height or region.right == width
 
 
 def gap(one: Region, other: Region) -> int:

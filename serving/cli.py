@@ -11,6 +11,7 @@ import typer
 from client.console import failures_told, note, require, tables
 from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import UsageError
+from serving.limits import Limits
 from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def serve(
     ] = (1, 4),
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Predict requests at a time in each process; the rest are refused.")
-    ] = 96,
+    ] = Limits.in_flight,
     max_wait_seconds: Annotated[
         float | None,
         _seconds(
@@ -105,9 +106,9 @@ def serve(
             show_default="so long that the answer takes 0.05, or twice what it takes alone",
         ),
     ] = None,
-    max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32_768,
-    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = 64,
-    read_seconds: Annotated[float, _seconds(0.1, "Longest wait for a request to come in.")] = 30.0,
+    max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = Limits.images,
+    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = Limits.message_mib,
+    read_seconds: Annotated[float, _seconds(0.1, "Longest wait for a request to come in.")] = (Limits.read_seconds),
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
@@ -133,7 +134,6 @@ def serve(
             rest_port = None
         if port and port == rest_port and not cluster:  # which has no REST port
             raise UsageError("--port and --rest-port are the same: choose two")
-        from serving.limits import Limits
         from serving.settings import Settings
 
         settings = Settings(

@@ -449,9 +449,9 @@ def test_the_ensemble_is_served_when_it_has_earned_it(several):
 def test_an_ensemble_must_have_earned_it_against_what_is_served_too(several, digits, tmp_path, errors, versions):
     runs = shutil.copytree(several[0] / "runs", tmp_path / "runs")
     for pattern, wrong in (("A_*", 16), ("ensemble_*", errors)):
-        path = next(runs.glob(f"{pattern}/result.json"))
-        results.write(replace(results.read(path), distorted_accuracy=1 - wrong / 5000), path)
-        finished = digits("export", path.parent, cwd=tmp_path)
+        run_dir = next(runs.glob(pattern))
+        results.write(replace(results.read(run_dir), distorted_accuracy=1 - wrong / 5000), run_dir)
+        finished = digits("export", run_dir, cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
     assert list(list_versions(tmp_path / "models" / "digits")) == versions
     note = f"ensemble  makes {errors}.0 errors on distorted validation images and A 16.0: within a standard error"
@@ -461,9 +461,9 @@ def test_an_ensemble_must_have_earned_it_against_what_is_served_too(several, dig
 def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(several, digits, tmp_path):
     runs = shutil.copytree(several[0] / "runs", tmp_path / "runs")
     for pattern, wrong in (("ensemble_*", 13), ("A_*", 16)):
-        path = next(runs.glob(f"{pattern}/result.json"))
-        results.write(replace(results.read(path), distorted_accuracy=1 - wrong / 5000), path)
-        finished = digits("export", path.parent, cwd=tmp_path)
+        run_dir = next(runs.glob(pattern))
+        results.write(replace(results.read(run_dir), distorted_accuracy=1 - wrong / 5000), run_dir)
+        finished = digits("export", run_dir, cwd=tmp_path)
     assert [line for line in finished.stderr.splitlines() if line.startswith(("digits ", "ensemble "))] == [
         "digits  stays at model ensemble (accuracy on distorted validation images 0.9974): the best trained now, A, has"
         " 0.9968. To serve it all the same: digits promote A"
@@ -473,7 +473,7 @@ def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(sev
 
 def test_of_several_runs_of_a_model_the_best_is_exported(several, digits, tmp_path):
     runs = several[0] / "runs"
-    best, worse = results.ranked([results.read(path) for path in runs.glob("A_*/result.json")])
+    best, worse = results.ranked([results.read(run_dir) for run_dir in runs.glob("A_*")])
     finished = digits("export", runs / best.run, runs / worse.run, "--models", tmp_path)
     assert (finished.returncode, [line for line in finished.stderr.splitlines() if "error" in line]) == (0, [])
     assert results.served_result(tmp_path).run == best.run

@@ -23,7 +23,7 @@ def build(members: list[keras.Model]) -> keras.Model:
 def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results.Result:
     """Make a finished run of finished runs, evaluated and ready for export."""
     configure("cpu")
-    rows = [results.read(member / "result.json") for member in run_dirs]
+    rows = [results.read(member) for member in run_dirs]
     files = [member / "model.keras" for member in run_dirs]
     model = build([keras.saving.load_model(f, custom_objects=layers.CUSTOM_OBJECTS, compile=False) for f in files])
     evaluation = evaluate.evaluate(model, data.load(data_path))
@@ -45,5 +45,5 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
         seed=rows[0].seed,
         device=rows[0].device,
     )
-    results.write(result, run_dir / "result.json")
+    results.write(result, run_dir)
     return result

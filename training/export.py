@@ -25,7 +25,7 @@ from keras.export import ExportArchive
 from client import contract
 from client.errors import DigitsError
 from serving import versions
-from training import card, data, layers, results
+from training import card, checkpoint, data, layers, results
 from training.device import configure
 
 CHECKED_IMAGES = 1_000
@@ -44,7 +44,7 @@ def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: P
     configure("cpu")
     model = keras.saving.load_model(run_dir / "model.keras", custom_objects=layers.CUSTOM_OBJECTS, compile=False)
     mnist = data.load(data_path)
-    own = results.read(run_dir / "result.json")
+    own = results.read(run_dir)
     rows = [dataclasses.replace(row, served=row.run == own.run) for row in rows]
     with versions.staging(models / own.model) as directory:
         write_saved_model(model, rows, directory)
@@ -102,11 +102,11 @@ def _write_extra(
 
 
 def _describe(rows: list[results.Result], run_dir: Path) -> dict[str, Any]:
-    own = results.read(run_dir / "result.json")
+    own = next(row for row in rows if row.served)
     return {
         "run": own.run,
         "model": own.model,
-        **json.loads((run_dir / "config.json").read_text()),
+        **json.loads((run_dir / checkpoint.CONFIG).read_text()),
         "data_sha256": data.SHA256,
         "versions": {name: package_version(name) for name in ("tensorflow", "keras", "numpy", "ai-edge-litert")},
         "results": [dataclasses.asdict(row) for row in rows],

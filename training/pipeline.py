@@ -22,8 +22,10 @@ from training.results import Result
 
 @dataclass
 class Outcome:
-    """What a training left: finished runs, published versions, what failed, and the exit code of an interruption."""
+    """What a training left: all trained seeds, the finished runs that stand for their models, published versions, what
+    failed, and the exit code of an interruption."""
 
+    trained: list[Result] = field(default_factory=list)
     finished: dict[Path, Result] = field(default_factory=dict)
     published: dict[str, Path] = field(default_factory=dict)
     failures: list[workers.Failed] = field(default_factory=list)
@@ -71,60 +73,48 @@ def train(
     `ensemble` the best few of all trainings are exported as one model too. `runner` runs the tasks.
     """
     outcome = Outcome()
-    trained: list[Result] = []
     runs = {job.run_dir.name: job.run_dir for job in jobs}
     try:
         tasks = ((job.name, partial(_train_task, job), job.run_dir / "log.txt") for job in jobs)
-        _run(runner, tasks, parallel, outcome, trained)
-        if ensemble and len(trained) > 1 and hosts.is_chief():
-            _join(results.ranked(trained)[:ensemble], runs, jobs[0], runner, outcome, trained)
+        _run(runner, tasks, parallel, outcome)
+        if ensemble and len(outcome.trained) > 1 and hosts.is_chief():
+            _join(results.ranked(outcome.trained)[:ensemble], runs, jobs[0], runner, outcome)
     except KeyboardInterrupt as interruption:
         outcome.interrupt(
             interruption,
-            f"{len(trained)} of {len(jobs)} finished, exporting what is there (again to stop). The same command goes on"
-            " with the rest",
+            f"{len(outcome.trained)} of {len(jobs)} finished, exporting what is there (again to stop). The same command"
+            " goes on with the rest",
         )
     if hosts.is_chief():
-        _choose_seeds(trained, runs, outcome)
+        _choose_seeds(runs, outcome)
         _publish(models, parallel, jobs[0].data, runner, outcome)
     else:
         note("trained with the other hosts; the first one exports")
     if not outcome.interrupted and not outcome.failures:
-        for row in trained:
+        for row in outcome.trained:
             checkpoint.conclude(runs[row.run])  # else the same command takes it up again
     return outcome
 
 
-def _join(
-    members: list[Result],
-    runs: dict[str, Path],
-    job: Job,
-    runner: workers.Runner,
-    outcome: Outcome,
-    trained: list[Result],
-) -> None:
+def _join(members: list[Result], runs: dict[str, Path], job: Job, runner: workers.Runner, outcome: Outcome) -> None:
     """Make one more run of the best ones."""
     run_dirs = [runs[row.run] for row in members]
     run_dir = new_run_dir(run_dirs[0].parent, results.ENSEMBLE)
     runs[run_dir.name] = run_dir
     task = partial(_join_task, run_dirs, run_dir, job.data)
-    _run(runner, [(results.ENSEMBLE, task, run_dir / "log.txt")], 1, outcome, trained)
+    _run(runner, [(results.ENSEMBLE, task, run_dir / "log.txt")], 1, outcome)
 
 
-def _choose_seeds(trained: list[Result], runs: dict[str, Path], outcome: Outcome) -> None:
+def _choose_seeds(runs: dict[str, Path], outcome: Outcome) -> None:
     """Let the best seed of each model stand for it."""
-    for model in dict.fromkeys(row.model for row in trained):
-        chosen = results.of_seeds([row for row in trained if row.model == model])
-        results.write(chosen, runs[chosen.run] / "result.json")
+    for model in dict.fromkeys(row.model for row in outcome.trained):
+        chosen = results.of_seeds([row for row in outcome.trained if row.model == model])
+        results.write(chosen, runs[chosen.run])
         outcome.finished[runs[chosen.run]] = chosen
 
 
 def _run(
-    runner: workers.Runner,
-    tasks: Iterable[tuple[str, workers.Task, Path]],
-    parallel: int,
-    outcome: Outcome,
-    trained: list[Result],
+    runner: workers.Runner, tasks: Iterable[tuple[str, workers.Task, Path]], parallel: int, outcome: Outcome
 ) -> None:
     with Display() as display:
         for message in runner(tasks, parallel):
@@ -132,7 +122,7 @@ def _run(
                 display.show(message)
             elif isinstance(message, workers.Done):
                 result: Result = message.outcome
-                trained.append(result)
+                outcome.trained.append(result)
                 errors = "{} errors on the 5,000 test images, {} on all 10,000".format(*result.errors)
                 display.say(
                     f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}, {errors}"
@@ -162,7 +152,7 @@ def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None 
     best: dict[str, Path] = {}
     for row in results.ranked([*rows.values()]):
         best.setdefault(row.model, next(run_dir for run_dir, own in rows.items() if own is row))
-    outcome = Outcome({run_dir: rows[run_dir] for run_dir in best.values()})
+    outcome = Outcome(finished={run_dir: rows[run_dir] for run_dir in best.values()})
     _publish(models, parallel, data, workers.run, outcome)
     return outcome
 
@@ -172,7 +162,7 @@ def _finished(run_dirs: list[Path]) -> dict[Path, Result]:
     rows, unfinished = {}, []
     for run_dir in run_dirs:
         try:
-            rows[run_dir] = results.read(run_dir / "result.json")
+            rows[run_dir] = results.read(run_dir)
         except DigitsError as error:
             unfinished.append(error)
     if not rows:

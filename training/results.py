@@ -20,8 +20,8 @@ from serving.versions import BENCHMARK_FILE, latest_version, read_json, write_js
 ENSEMBLE = "ensemble"
 MODELS = ("A", "B", "C", "D", "E", "F", "G", "H", ENSEMBLE)
 """What can be trained, in the order of the table: the exercise's six, our own two, and the mean of the best few."""
-
-
+RESULT = "result.json"
+"""In a run directory that is finished."""
 EVALUATION = "evaluation.json"
 """In a run directory, and with each version: the figures of every epoch, the confusion matrix, and mistakes."""
 HALF = 5_000
@@ -81,17 +81,17 @@ class Result:
         return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
 
 
-def read(path: Path) -> Result:
-    """Read the result.json of a run. Raises DigitsError when there is none: the run is not finished."""
+def read(run_dir: Path) -> Result:
+    """Read the result of a run. Raises DigitsError when there is none: the run is not finished."""
     try:
-        return Result(**read_json(path))
+        return Result(**read_json(run_dir / RESULT))
     except (OSError, ValueError, TypeError) as error:
-        raise DigitsError(f"{path}: not a finished run ({error}). Train again with: digits train") from None
+        raise DigitsError(f"{run_dir / RESULT}: not a finished run ({error}). Train again with: digits train") from None
 
 
-def write(result: Result, path: Path) -> None:
-    """Write the result.json of a run, whole or not at all."""
-    write_json(path, dataclasses.asdict(result))
+def write(result: Result, run_dir: Path) -> None:
+    """Write the result of a run, whole or not at all."""
+    write_json(run_dir / RESULT, dataclasses.asdict(result))
 
 
 def benchmark(version_dir: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def finished(job: Job) -> results.Result | None:
         return None
     with suppress(DigitsError, OSError, ValueError):
         read_json(job.run_dir / results.EVALUATION)  # which an export needs, too
-        return results.read(job.run_dir / "result.json")
+        return results.read(job.run_dir)
     return None
 
 
@@ -113,7 +113,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
         published_loss=published_loss,
         published_accuracy=published_accuracy,
     )
-    results.write(result, job.run_dir / "result.json")
+    results.write(result, job.run_dir)
     return result
 
 
