@@ -271,6 +271,19 @@ def test_an_interrupted_export_is_one_line(trained, tmp_path, command, wait_unti
     assert (exporting.returncode, said) == (code, "interrupted: 0 of 1 exported. The same command exports the rest\n")
 
 
+def test_after_an_interrupted_export_the_same_command_exports_the_rest(trained, tmp_path, digits):
+    folder = shutil.copytree(trained[0], tmp_path / "interrupted")
+    shutil.rmtree(folder / "models" / "B")
+    for marker in folder.glob("runs/*/concluded"):
+        marker.unlink()
+    finished = digits("train", "A", "B", "--limit", "12000", "--epochs", "6", cwd=folder)
+    assert (finished.returncode, "A  exported" in finished.stderr) == (0, False), finished.stderr
+    assert "B  exported and checked: models/B/1" in finished.stderr
+    assert {path.name: [*list_versions(path)] for path in (folder / "models").iterdir()} == dict.fromkeys(
+        ["A", "B", "digits"], [1]
+    )
+
+
 def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)
@@ -426,6 +439,11 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
     np.testing.assert_allclose(mean, np.mean(answers("A_*"), axis=0), atol=1e-6)
 
 
+def test_an_ensembles_figures_of_training_images_are_of_those_that_were(several):
+    row = results.own_result(several[0] / "models" / "ensemble" / "1")
+    assert row.train_accuracy * 3000 == pytest.approx(round(row.train_accuracy * 3000), abs=1e-6)
+
+
 def test_the_cards_name_the_options_of_the_training(several):
     models = several[0] / "models"
     seed = results.own_result(models / "A" / "1").seed
@@ -433,8 +451,8 @@ def test_the_cards_name_the_options_of_the_training(several):
     for name, options in asked.items():
         card = (models / name / "1" / MODEL_CARD_FILE).read_text()
         assert f"`digits train A --recipe tuned {options}{' --ensemble 2' * (name == 'ensemble')}`" in card
-        changed = "changed as its members' cards say" if name == "ensemble" else "rotated, scaled, sheared, "
-        assert f"training images, {changed}" in card
+        assert "training images, rotated, scaled, sheared, " in card
+        assert (f"`tuned`, seed {seed}, " in card) == (name == "A")
 
 
 def test_the_ensemble_is_served_when_it_has_earned_it(several):

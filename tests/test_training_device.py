@@ -107,6 +107,8 @@ def free_port():
         ("", 1, True),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2, True),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}', 2, False),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "0"}}', 2, True),
+        ('{"cluster": {"chief": [], "worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2, True),
         ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}', 2, False),
         ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', 2, True),
     ],
@@ -116,7 +118,9 @@ def test_one_of_the_hosts_exports(config, count, chief, monkeypatch):
     assert (hosts.count(), hosts.is_chief()) == (count, chief)
 
 
-@pytest.mark.parametrize("config", ["{", '{"cluster": {"worker": null}}', '{"cluster": {"chief": 1}}'])
+@pytest.mark.parametrize(
+    "config", ["{", '{"task": {"index": "first"}}', '{"cluster": {"worker": null}}', '{"cluster": {"chief": 1}}']
+)
 def test_a_damaged_tf_config_is_one_line(digits, tmp_path, config):
     finished = digits("train", "A", cwd=tmp_path, env={**os.environ, "TF_CONFIG": config})
     assert finished.returncode == 2

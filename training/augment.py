@@ -40,7 +40,7 @@ def _projections(values: Tensor) -> Tensor:
     width, height = 1.0 + values[2] * SCALE, 1.0 + values[3] * SCALE
     right, down = CENTRE + values[4] * SHIFT, CENTRE + values[5] * SHIFT
     p, q = values[6] * TILT, values[7] * TILT
-    # First shear, then scale, then rotate: a matrix about the centre of the image, which moves to (right, down)
+    # The output is scaled, sheared and rotated: a matrix about the centre of the image, which moves to (right, down)
     a, b = tf.cos(angle) * width, (tf.cos(angle) * shear - tf.sin(angle)) * height
     d, e = tf.sin(angle) * width, (tf.sin(angle) * shear + tf.cos(angle)) * height
     k = 1.0 - CENTRE * (p + q)  # of the corner (0, 0), which TensorFlow counts from, and wants to be 1

@@ -8,7 +8,7 @@ from typing import Any
 from serving.versions import EXTRA, MODEL_CARD_FILE
 from training import confusion
 from training.data import Array
-from training.results import Result, to_markdown
+from training.results import ENSEMBLE, Result, to_markdown
 
 _TEMPLATE = """---
 license: apache-2.0
@@ -26,14 +26,14 @@ Reads one handwritten digit in a 28×28 greyscale image: a convolutional network
 **Output** `probabilities` float32 [n, 10] and `digit` int64 [n].
 **Limits** It always answers with a digit: for letters, blank paper and several digits in one image too. Photos and
 scans need the preprocessing of the `digits` client first. MNIST was written by American census employees and pupils;
-the figures here say nothing of people who learned other forms of 0, 1, 4 or 7. Probabilities are not calibrated: see
+the figures here say nothing of people who learned other forms of 0, 4 or 7. Probabilities are not calibrated: see
 how sure it was of its mistakes.
 **Start** `digits serve` with `--models` on the folder that holds `{own.model}/`, then
 `digits classify photo.jpg --model {own.model}`.
 
 **Data** MNIST: {own.images:,} training images{changes}.
 Chosen by the first 5,000 test images, reported on the last 5,000.
-**Training** recipe `{own.recipe}`, seed {own.seed}, {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
+**Training** recipe `{own.recipe}`,{seed} {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
 **Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
 **Hardware** {own.device}. **Software** {packages}.
@@ -79,9 +79,9 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
     details = _details(evaluation["confusion"])
     table = to_markdown(rows)
-    recipe = content.get("recipe") or {}
-    changes = ", changed as its members' cards say" if _MEMBER.search(own.description) else _changes(recipe)
-    words = {"changes": changes, "command": command(own, content.get("settings") or {})}
+    changes = _changes(content.get("recipe") or {})  # an ensemble's: what the recipes of all its members share
+    seed = "" if own.model == ENSEMBLE else f" seed {own.seed},"
+    words = {"changes": changes, "seed": seed, "command": command(own, content.get("settings") or {})}
     return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
 
 
@@ -89,7 +89,7 @@ def _changes(recipe: dict[str, Any]) -> str:
     """Say how a recipe changes the training images."""
     changes = []
     if share := recipe.get("upstrokes"):
-        changes.append(f"an upstroke drawn at {100 * share:.0f} % of the ones")
+        changes.append(f"an upstroke drawn at up to {100 * share:.0f} % of the ones")
     if recipe.get("distort"):
         changes.append("rotated, scaled, sheared, shifted and tilted anew in each epoch")
     return "".join(f", {change}" for change in changes)

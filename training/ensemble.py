@@ -26,10 +26,14 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     rows = [results.read(member) for member in run_dirs]
     files = [member / "model.keras" for member in run_dirs]
     model = build([keras.saving.load_model(f, custom_objects=layers.CUSTOM_OBJECTS, compile=False) for f in files])
-    evaluation = evaluate.evaluate(model, data.load(data_path))
+    images = max(row.images for row in rows)
+    evaluation = evaluate.evaluate(model, data.load(data_path).limit(images))
     model.save(run_dir / "model.keras")
     settings = json.loads((run_dirs[0] / checkpoint.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
-    write_json(run_dir / checkpoint.CONFIG, {"settings": settings, "members": [row.run for row in rows]})
+    first, *others = [checkpoint.recipe_of(member) or {} for member in run_dirs]
+    common = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    config = {"settings": settings, "members": [row.run for row in rows], "recipe": common}
+    write_json(run_dir / checkpoint.CONFIG, config)
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
         run=run_dir.name,
@@ -37,7 +41,7 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
         description=f"The mean of {', '.join(f'{row.model} (seed {row.seed})' for row in rows)}",
         **evaluation.figures,
         parameters=model.count_params(),
-        images=max(row.images for row in rows),
+        images=images,
         epochs=sum(row.epochs for row in rows),
         seconds=round(sum(row.seconds for row in rows), 1),
         core_seconds=round(sum(row.core_seconds for row in rows), 1),

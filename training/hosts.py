@@ -13,23 +13,22 @@ from client.errors import UsageError
 
 def count() -> int:
     """Count the hosts; 1 without TF_CONFIG. Raises UsageError when it cannot be read."""
-    cluster = _config().get("cluster", {})
+    cluster = _config()["cluster"]
     return max(1, len(cluster.get("chief", [])) + len(cluster.get("worker", [])))
 
 
 def is_chief() -> bool:
     """Tell whether this host exports what all have trained."""
     config = _config()
-    task = config.get("task", {})
-    has_chief = "chief" in config.get("cluster", {})
-    return task.get("type") == "chief" or (not has_chief and task.get("index", 0) == 0)
+    return config["type"] == "chief" or not (config["cluster"].get("chief") or config["index"])
 
 
 def _config() -> dict[str, Any]:
     try:
         config = json.loads(os.environ.get("TF_CONFIG") or "{}")
         roles = {role: list(addresses) for role, addresses in config.get("cluster", {}).items()}
-        return {"cluster": roles, "task": dict(config.get("task", {}))}
+        task = dict(config.get("task", {}))
+        return {"cluster": roles, "type": task.get("type"), "index": int(task.get("index", 0))}
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"TF_CONFIG in the environment is not what TensorFlow wants ({error}). Mend or unset it."

@@ -13,7 +13,8 @@ from pathlib import Path
 from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
-from serving.versions import copy_version
+from serving.releases import list_releases
+from serving.versions import copy_version, latest_version
 from training import checkpoint, hosts, results, workers
 from training.job import Job, Progress
 from training.progress import Display
@@ -87,7 +88,9 @@ def train(
         )
     if hosts.is_chief():
         _choose_seeds(runs, outcome)
-        _publish(models, parallel, jobs[0].data, runner, outcome)
+        rows = merge(results.gather(models).values(), outcome.finished.values())
+        outcome.published = _exported(models, outcome.finished.values(), rows)
+        _publish(models, rows, parallel, jobs[0].data, runner, outcome)
     else:
         note("trained with the other hosts; the first one exports")
     if not outcome.interrupted and not outcome.failures:
@@ -153,7 +156,8 @@ def export(run_dirs: list[Path], models: Path, parallel: int, data: Path | None 
     for row in results.ranked([*rows.values()]):
         best.setdefault(row.model, next(run_dir for run_dir, own in rows.items() if own is row))
     outcome = Outcome(finished={run_dir: rows[run_dir] for run_dir in best.values()})
-    _publish(models, parallel, data, workers.run, outcome)
+    table = merge(results.gather(models).values(), outcome.finished.values())
+    _publish(models, table, parallel, data, workers.run, outcome)
     return outcome
 
 
@@ -172,19 +176,30 @@ def _finished(run_dirs: list[Path]) -> dict[Path, Result]:
     return rows
 
 
-def _publish(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
-    _export(models, parallel, data, runner, outcome)
+def _exported(models: Path, finished: Iterable[Result], rows: list[Result]) -> dict[str, Path]:
+    """Find what this command exported before it was interrupted: newest versions of these runs, with this table."""
+    table = {row.run for row in rows}
+    latest = [(row, found[1]) for row in finished if (found := latest_version(models / row.model))]
+    return {row.model: version for row, version in latest if results.holds(version, row.run, table)}
+
+
+def _publish(
+    models: Path, rows: list[Result], parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome
+) -> None:
+    """Export after the last training, so that every version carries all rows of the table, and promote the best."""
+    tasks = (
+        (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
+        for run_dir, result in outcome.finished.items()
+        if result.model not in outcome.published
+    )
+    _export(tasks, parallel, runner, outcome)
     if outcome.published:
         _promote(models, outcome)
 
 
-def _export(models: Path, parallel: int, data: Path | None, runner: workers.Runner, outcome: Outcome) -> None:
-    """Export after the last training, so that every version carries the whole table."""
-    rows = merge(results.gather(models).values(), outcome.finished.values())
-    tasks = (
-        (result.model, partial(_export_task, run_dir, rows, models, data), run_dir / "log.txt")
-        for run_dir, result in outcome.finished.items()
-    )
+def _export(
+    tasks: Iterable[tuple[str, workers.Task, Path]], parallel: int, runner: workers.Runner, outcome: Outcome
+) -> None:
     try:
         for message in runner(tasks, parallel):
             if isinstance(message, workers.Done):
@@ -240,8 +255,12 @@ def _promote(models: Path, outcome: Outcome) -> None:
             f" {trained.distorted_accuracy:.4f}. To serve it all the same: digits promote {trained.model}"
         )
         return
-    version = copy_version(outcome.published[best.model], models / MODEL, "the best by validation")
-    note(f"{MODEL}  version {version.name} is model {best.model} ({_accuracy(best)})")
+    published, newest = outcome.published[best.model], list_releases(models / MODEL)[0] if served else None
+    if newest and newest.origin == f"{published.parent.name}/{published.name}":  # from before an interruption
+        number = str(newest.version)
+    else:
+        number = copy_version(published, models / MODEL, "the best by validation").name
+    note(f"{MODEL}  version {number} is model {best.model} ({_accuracy(best)})")
 
 
 def _accuracy(row: Result) -> str:

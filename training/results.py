@@ -114,6 +114,15 @@ def own_result(version_dir: Path) -> Result:
         raise DigitsError(f"{version_dir}: {reason}. Delete this version or export again.") from None
 
 
+def holds(version_dir: Path, run: str, table: set[str]) -> bool:
+    """Tell whether a version holds a run, and a table of these runs."""
+    try:
+        content = benchmark(version_dir)
+        return bool(content["run"] == run and {row["run"] for row in content["results"]} == table)
+    except (DigitsError, KeyError, TypeError):
+        return False
+
+
 def gather(models: Path) -> dict[Path, Result]:
     """Collect the latest version of each model in a model root and its row, the served one marked.
 
@@ -154,7 +163,7 @@ def best(rows: list[Result]) -> Result:
     """Choose by validation, distorted: the most accurate, of equals the one with the lower loss, never by test figures.
 
     Of the images as they are a good model reads some 20 wrongly, four more or less by chance. Distorted ten times they
-    tell more: the seeds of E and G in docs/results.json both make 21 errors, but 35.8 and 28.6 then.
+    tell more: one seed each of E and G made 21 and 24 errors, but 35.8 and 26.9 then (docs/accuracy.md).
     An ensemble computes as much as its members together: it is chosen only when it makes fewer errors than the best
     single model by more than a standard error, the root of their number (the rule of Breiman et al. 1984).
     """
@@ -183,7 +192,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "Epochs": lambda row: str(row.epochs),
     "Core_s": lambda row: f"{row.core_seconds:.0f}",
     "Recipe": lambda row: row.recipe,
-    "Seed": lambda row: str(row.seed),
+    "Seed": lambda row: "" if row.model == ENSEMBLE else str(row.seed),
     "Served": lambda row: "yes" if row.served else "",
 }
 """The exercise's columns first. Published is the author's later run beside our Accuracy, Seeds the mean test accuracy

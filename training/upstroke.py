@@ -1,8 +1,8 @@
 """The 1 with an upstroke, as much of the world writes it: MNIST's American hands seldom do.
 
-A network trained on MNIST alone takes one in six for a 7. Here a part of MNIST's ones gets an upstroke. The stem stays
-as it is, pixel by pixel: a network that saw it resampled learned that ones with an upstroke are blurred, and read sharp
-ones three to eight times as badly.
+A network trained on MNIST alone takes a third of them for other digits, most for a 7. Here a part of MNIST's ones gets
+an upstroke. The stem stays as it is, pixel by pixel: a network that saw it resampled learned that ones with an upstroke
+are blurred, and read sharp ones three to eight times as badly.
 """
 
 import math
