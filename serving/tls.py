@@ -3,6 +3,7 @@
 import ipaddress
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,7 @@ class Certificates:
                 context.minimum_version = ssl.TLSVersion.TLSv1_3
             pair = (self._key.read_bytes(), self._cert.read_bytes())
             client_ca = self._client_ca.read_bytes() if self._client_ca else None
+            _try_with_grpc(pair, client_ca)
         except (OSError, ValueError) as error:  # SSLError is an OSError
             reason = getattr(error, "strerror", None) or error
             names = ", ".join(str(name) for name in (self._cert, self._key, self._client_ca) if name)
@@ -96,6 +98,23 @@ class Certificates:
                 "the CA of the clients."
             ) from None
         return _Loaded(context, grpc.ssl_server_certificate_configuration([pair], client_ca))
+
+
+def _try_with_grpc(pair: tuple[bytes, bytes], client_ca: bytes | None) -> None:
+    """Raise ValueError for what gRPC cannot use: at a renewal it would drop it in silence and go on with the old ones.
+
+    A server on a free port is the only one to tell; 20 ms.
+    """
+    server = grpc.server(ThreadPoolExecutor())
+    try:
+        server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair], client_ca, bool(client_ca)))
+    except RuntimeError:
+        raise ValueError(
+            "gRPC refuses what OpenSSL takes, such as a byte order mark or a key other than RSA, P-256 and P-384"
+        ) from None
+    finally:
+        server.start()  # one that was never started keeps its port
+        server.stop(None)
 
 
 def exposure(host: str, *, tls: bool) -> str:

@@ -121,6 +121,46 @@ def test_new_files_are_used_without_a_restart_and_bad_ones_are_not(launch, autho
     assert renewed == f"{cert}: the new certificate is in use"
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+REFUSED_BY_GRPC = (
+    "gRPC refuses what OpenSSL takes, such as a byte order mark or a key other than RSA, P-256 and P-384. Give PEM "
+    "files: a certificate chain, its key without a password, and the CA of the clients."
+)
+
+
+def test_a_renewed_ca_that_grpc_cannot_use_is_used_on_neither_port(launch, authority, other) -> None:
+    cert, key = authority.issue("server")
+    client_ca = cert.with_name("clients.pem")
+    shutil.copy(authority.ca, client_ca)
+    server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client_ca)
+    old, new = authority.issue("client"), other.issue("client")
+    client_ca.write_bytes(BYTE_ORDER_MARK + other.ca.read_bytes())
+    for protocol, ask in PROTOCOLS.items():
+        assert ask(server.endpoints[protocol], authority.ca, *old) == 1
+        with pytest.raises(REFUSED):
+            ask(server.endpoints[protocol], authority.ca, *new)
+    replace(other.ca, client_ca)
+    for protocol, ask in PROTOCOLS.items():
+        assert ask(server.endpoints[protocol], authority.ca, *new) == 1
+        with pytest.raises(REFUSED):
+            ask(server.endpoints[protocol], authority.ca, *old)
+    server.stop()
+    assert [line for line in server.lines if str(cert) in line] == [
+        f"error: cannot use {cert}, {key}, {client_ca}: {REFUSED_BY_GRPC} The certificate from before stays in use.",
+        f"{cert}: the new certificate is in use",
+    ]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_certificate_that_grpc_cannot_use_is_no_port_in_use(digits, authority, tmp_path, processes: int) -> None:
+    cert, key = authority.issue("server")
+    cert.write_bytes(BYTE_ORDER_MARK + cert.read_bytes())
+    options = ["--models", tmp_path, "--port", "0", "--rest-port", "0", "--tls-cert", cert, "--tls-key", key]
+    finished = digits("serve", *options, "--processes", processes)
+    line = f"error: cannot use {cert}, {key}: {REFUSED_BY_GRPC}\n"
+    assert (finished.returncode, finished.stdout, finished.stderr) == (1, "", line)
+
+
 def connect(address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
     """Open a connection, with what an earlier one agreed on if that is given, and say and hear something."""
     host, port = address.split(":")
