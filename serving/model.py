@@ -66,6 +66,7 @@ def _open_engine(version_dir: Path, definitions: Mapping[str, SignatureDef]) -> 
     reason = why_not(version_dir, definitions)
     if reason:
         _wait_until_settled(version_dir)
+        read_signatures(version_dir)  # raises for one that was deleted meanwhile: not worth the 570 MB of TensorFlow
         reason = why_not(version_dir, definitions)
     if not reason:
         return LiteRTEngine(version_dir), ""

@@ -149,6 +149,16 @@ def test_a_version_that_is_still_being_copied_is_waited_for_and_not_served_with_
     assert server.wait_for("digits/2: serving").startswith("digits/2: serving with LiteRT (loaded in ")
 
 
+def test_a_version_that_is_deleted_while_it_is_looked_at_brings_no_tensorflow(root: Path, start, wait_until) -> None:
+    server = start(root)
+    target = root / "digits" / "2"
+    shutil.copytree(root / "digits" / "1", target, ignore=shutil.ignore_patterns(versions.EXTRA))
+    wait_until(lambda: server.states()[0] == (2, "LOADING", 0))
+    target.rename(root.with_name("deleted"))
+    line = server.wait_for("error: digits/2: not served: ")
+    assert "SavedModel file does not exist" not in line  # as TensorFlow puts it
+
+
 def test_without_tensorflow_such_a_version_says_what_is_missing(root: Path, start, tmp_path: Path, publish) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('not installed')")
     publish(root, without_litert)
