@@ -47,7 +47,7 @@ class Values:
         with self._lock:
             values = sorted(self._values.items())
         return self._head + [
-            f"{self._name}{_braced(common, self._labels, labels)} {value:.15g}" for labels, value in values
+            f"{self._name}{_braced(common, self._labels, labels)} {_written(value)}" for labels, value in values
         ]
 
 
@@ -97,6 +97,11 @@ def render(metrics: Iterable[Metric], common: Labels = MappingProxyType({})) -> 
 
 def _head(kind: str, name: str, help_text: str) -> list[str]:
     return [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
+
+
+def _written(value: float) -> str:
+    """Write a number; versions are integers that are often times, of 16 digits when in microseconds."""
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def _braced(common: Labels, names: Sequence[str], values: Sequence[str]) -> str:

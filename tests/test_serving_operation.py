@@ -358,7 +358,9 @@ def test_the_metrics_page_is_prometheus_text() -> None:
     sizes = Histogram("sizes", "How large.", [1, 2.5], "name")
     for value in (0.5, 1, 2, 3, 1e6):
         sizes.observe(value, "b")
-    assert render([count, sizes, Values("gauge", "now", "Nothing yet.")]).splitlines() == [
+    version = Values("gauge", "version", "Which.")
+    version.replace({(): 1732647612345678})
+    assert render([count, sizes, version, Values("gauge", "now", "Nothing yet.")]).splitlines() == [
         "# HELP :a:count How many.",
         "# TYPE :a:count counter",
         ':a:count{name="b",status="OK"} 2',
@@ -370,6 +372,9 @@ def test_the_metrics_page_is_prometheus_text() -> None:
         'sizes_bucket{name="b",le="+Inf"} 5',
         'sizes_sum{name="b"} 1000006.5',
         'sizes_count{name="b"} 5',
+        "# HELP version Which.",
+        "# TYPE version gauge",
+        "version 1732647612345678",
         "# HELP now Nothing yet.",
         "# TYPE now gauge",
     ]
