@@ -44,7 +44,10 @@ class Connection(H11Protocol):
 
     def shutdown(self) -> None:
         """Close the connection after its request, if one has begun, else at once."""
-        if not self.conn.trailing_data[0]:  # of a header; the rest is on its way
+        if self.conn.trailing_data[0]:  # of a header; the rest is on its way, or never comes
+            self._timer.cancel()
+            self._timer = self.loop.call_later(LINGER_SECONDS, self._close_if_idle, self.cycle)
+        else:
             super().shutdown()
 
     def _close_if_idle(self, earlier: Any) -> None:

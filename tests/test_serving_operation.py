@@ -196,6 +196,15 @@ def test_the_drain_answers_who_begins_in_its_first_moments(monkeypatch, wait_unt
         stopped.result()
 
 
+def test_half_a_header_does_not_hold_up_the_stop() -> None:
+    with closing(socket.socket()) as connection:
+        with http_server() as address:
+            connection.connect(address)
+            connection.sendall(b"GET / HT")
+            began = time.monotonic()
+        assert time.monotonic() - began < TIMEOUT / 2
+
+
 def test_busy_callers_lose_no_request_when_it_stops() -> None:
     def ask_on(address: tuple[str, int]) -> int:
         with closing(http.client.HTTPConnection(*address, timeout=TIMEOUT)) as connection:
