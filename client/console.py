@@ -72,6 +72,7 @@ def run(app: "typer.Typer") -> None:
     Wrong usage (2) and Ctrl-C (130) are Typer's own.
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
+    _open_closed_descriptors()
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
     _prepare_stdout(sys.stdout)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
@@ -97,6 +98,13 @@ def failures_told(tell: Callable[[str], None] = note) -> Iterator[None]:
     except OSError as error:
         what = f"{error.filename or 'system'}: {error.strerror or error}"
         fail(f"{what}. Check the path, its permissions and free space.", tell=tell)
+
+
+def _open_closed_descriptors() -> None:
+    """Send nowhere what of stdin, stdout and stderr the shell has closed (2>&-): a socket would take its number."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
 
 
 def _prepare_stdout(out: Any) -> None:

@@ -49,6 +49,19 @@ def test_a_full_disk_for_its_words_stops_no_answer(root: Path, command: str) -> 
         assert server.wait(TIMEOUT) == 0
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&- >&- 2>&-"])
+def test_closed_standard_streams_stop_no_answer(root: Path, command: str, closed: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    line = f'exec "$0" serve --models "$1" --port {port} --rest-port 0 {closed}'
+    with subprocess.Popen(["sh", "-c", line, command, root]) as server:
+        with Client(f"127.0.0.1:{port}") as client:
+            client.wait_until_ready(TIMEOUT)
+            assert [one.model_version for one in client.classify([BLANK])] == [1]
+        server.terminate()
+        assert server.wait(TIMEOUT) == 0
+
+
 def begin(address: str, body: bytes, sent: int) -> http.client.HTTPConnection:
     """Begin a predict that has sent only so much of its body."""
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT)
