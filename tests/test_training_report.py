@@ -267,7 +267,8 @@ def rendered_card(description="", **content):
         ({"distort": True, "upstrokes": 0.0}, ", rotated, scaled, sheared, shifted and tilted anew in each epoch"),
         (
             {"distort": True, "upstrokes": 0.05},
-            ", an upstroke drawn at 5 % of the ones, rotated, scaled, sheared, shifted and tilted anew in each epoch",
+            ", an upstroke drawn at up to 5 % of the ones"
+            ", rotated, scaled, sheared, shifted and tilted anew in each epoch",
         ),
     ],
 )
