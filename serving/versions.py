@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,9 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
 
 def files(version_dir: Path) -> Files:
     """Identify the state of a version's files by names, sizes and times."""
+    inside = (Path(folder, name) for folder, *names in os.walk(version_dir) for name in chain(*names))
     found = set()
-    for path in [version_dir, *version_dir.rglob("*")]:
+    for path in [version_dir, *inside]:  # rglob would raise for a folder that goes meanwhile
         with contextlib.suppress(OSError):  # somebody is deleting or copying it; or loading says what is wrong
             stat = path.stat()
             found.add((str(path), stat.st_size, stat.st_ctime_ns))  # ctime: chmod and a restored mtime count too

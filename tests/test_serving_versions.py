@@ -1,6 +1,7 @@
 """Versions on disk: found by TensorFlow Serving's rules, published atomically."""
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -99,3 +100,19 @@ def test_the_fingerprint_tells_another_graph_and_other_weights(model_root: Path,
     same = fingerprint_of("same", None)
     assert same == versions.fingerprint(model_root / "digits" / "1")
     assert len({same, fingerprint_of("graph", "saved_model.pb"), fingerprint_of("weights", "variables/*data*")}) == 3
+
+
+def test_a_version_is_looked_at_while_it_is_deleted(tmp_path: Path) -> None:
+    gone = threading.Event()
+
+    def come_and_go() -> None:
+        for _ in range(30):
+            for name in range(50):
+                (tmp_path / str(name) / "variables").mkdir(parents=True)
+            for name in range(50):
+                shutil.rmtree(tmp_path / str(name))
+        gone.set()
+
+    threading.Thread(target=come_and_go).start()
+    while not gone.is_set():
+        assert versions.files(tmp_path)
