@@ -17,7 +17,7 @@ from pyarrow import dataset
 
 from client.cluster import connected
 from client.errors import DigitsError, UsageError
-from client.files import all_files
+from client.files import all_files, endings
 from client.prepare import BATCH
 from client.remote import Client
 from client.report import record
@@ -78,14 +78,12 @@ def _whole(name: str | Path) -> str:
 
 def _expand_address(address: str) -> Iterable[str]:
     """Give what a pattern matches and a folder's images, as client/files.py does of names; without any, itself."""
-    from PIL import Image
-
     filesystem, path = fsspec.core.url_to_fs(address)
     if filesystem.isfile(path):  # also one with [ in its name
         return [address]
     if filesystem.isdir(path):
-        endings = tuple(Image.registered_extensions())
-        found = [name for name in filesystem.find(path) if name.lower().endswith(endings)]
+        known = tuple(endings())
+        found = [name for name in filesystem.find(path) if name.lower().endswith(known)]
     else:
         found = filesystem.glob(path) if glob.has_magic(path) else []
     return [*map(filesystem.unstrip_protocol, sorted(found))] or [address]

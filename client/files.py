@@ -6,6 +6,7 @@ import re
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
+from functools import cache
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,8 @@ from client.errors import UsageError
 
 STDIN = "-"
 BLOCK = 1 << 16
+UNREADABLE = {"PDF", "PALM", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"}
+"""Formats whose endings Pillow knows, but which it only writes, or opens without a decoder."""
 
 
 def all_files(arguments: Iterable[str], files_from: str | None) -> Iterator[str]:
@@ -62,9 +65,7 @@ def find_images(folder: str) -> Iterator[str]:
 
     Only the names of one folder at a time are in memory. A folder that cannot be read is given itself, to be refused.
     """
-    from PIL import Image
-
-    endings = Image.registered_extensions()
+    known = endings()
     try:
         with os.scandir(folder) as entries:
             names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries if _wanted(entry)]
@@ -76,8 +77,16 @@ def find_images(folder: str) -> Iterator[str]:
         path = prefix + name.rstrip("/")
         if name.endswith("/"):
             yield from find_images(path)
-        elif f".{name.rpartition('.')[2].lower()}" in endings:
+        elif f".{name.rpartition('.')[2].lower()}" in known:
             yield path
+
+
+@cache
+def endings() -> frozenset[str]:
+    """Give how the names of images end: those of the formats that Pillow reads."""
+    from PIL import Image
+
+    return frozenset(end for end, form in Image.registered_extensions().items() if form not in UNREADABLE)
 
 
 def _wanted(entry: "os.DirEntry[str]") -> bool:

@@ -37,6 +37,16 @@ def test_a_folder_means_its_images_and_those_of_its_folders_in_natural_order(fol
     assert list(find_files([str(folder)])) == [str(folder / name) for name in expected]
 
 
+def test_what_pillow_only_writes_or_knows_by_name_is_no_image_of_a_folder(folder):
+    for name in ("scan.pdf", "film.mpg", "data.h5", "drawing.wmf", "3d.mpo"):
+        (folder / "deep/er" / name).touch()
+    assert list(find_files(["deep/er"])) == ["deep/er/3d.mpo", "deep/er/x.webp"]
+    bulk = pytest.importorskip("client.bulk")
+    assert list(bulk.expand([f"file://{folder}/deep/er"], None)) == [
+        f"file://{folder}/deep/er/{name}" for name in ("3d.mpo", "x.webp")
+    ]
+
+
 def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder):
     bulk = pytest.importorskip("client.bulk")
     for name in ("[1].png", "empty/notes.txt"):
