@@ -65,20 +65,32 @@ def find_images(folder: str) -> Iterator[str]:
 
     Only the names of one folder at a time are in memory. A folder that cannot be read is given itself, to be refused.
     """
+    levels = [_listed(folder)]  # not calls, which nest less deeply than folders
+    while levels:
+        path, is_folder = next(levels[-1], ("", False))
+        if not path:
+            levels.pop()
+        elif is_folder:
+            levels.append(_listed(path))
+        else:
+            yield path
+
+
+def _listed(folder: str) -> Iterator[tuple[str, bool]]:
+    """Give the images and the folders in a folder, and which of them it is; itself where it cannot be read."""
     known = endings()
     try:
         with os.scandir(folder) as entries:
             names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries if _wanted(entry)]
     except OSError:
-        yield folder
+        yield folder, False
         return
     prefix = str(Path(folder, "name")).removesuffix("name")
     for name in sorted(names, key=natural):
-        path = prefix + name.rstrip("/")
         if name.endswith("/"):
-            yield from find_images(path)
+            yield prefix + name[:-1], True
         elif f".{name.rpartition('.')[2].lower()}" in known:
-            yield path
+            yield prefix + name, False
 
 
 @cache

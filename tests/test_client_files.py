@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,18 @@ def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
     assert list(find_files(["deep/**"])) == list(find_files(["deep/**/*"])) == ["deep/1.jpg", "deep/er/x.webp"]
     assert list(find_files(["**/e*"])) == ["deep/er/x.webp"]
     assert list(find_files([f"{folder}/de*"])) == [f"{folder}/deep/1.jpg", f"{folder}/deep/er/x.webp"]
+
+
+def test_folders_may_nest_deeper_than_calls(folder, monkeypatch):
+    for _ in range(1100):
+        os.mkdir("d")  # noqa: PTH102
+        monkeypatch.chdir("d")
+    Path("x.png").touch()
+    monkeypatch.chdir(folder)
+    try:
+        assert list(find_images("d")) == [1100 * "d/" + "x.png"]
+    finally:
+        subprocess.run(["rm", "-r", "d"], check=True)  # Python's way to do it nests calls
 
 
 def test_names_are_given_as_they_are_also_when_there_is_no_such_file(folder):
