@@ -43,11 +43,22 @@ def find_files(arguments: Iterable[str]) -> Iterator[str]:
     """
     for argument in arguments:
         given = argument == STDIN or os.path.exists(argument)  # noqa: PTH110 (Path's raises where one may not look)
-        matches = [] if given else glob.glob(argument, recursive=True)  # noqa: PTH207 (Path knows no absolute ones)
-        if not matches:
-            yield from expand(argument)
-        found = chain.from_iterable(map(expand, sorted(matches, key=natural)))
-        yield from {os.path.normpath(path): path for path in found}.values()  # ** matches a folder and what is in it
+        yield from ([] if given else _matches(argument)) or expand(argument)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Give what a pattern matches, each file once: ** matches a folder and what is in it."""
+    matches = _once(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path knows no absolute ones)
+    return sorted(_once(chain.from_iterable(map(expand, matches))), key=natural)
+
+
+def _once(paths: Iterable[str]) -> Iterable[str]:
+    """Give each file by its shortest path: links in circles lead to it by many."""
+    real, once = cache(os.path.realpath), dict[tuple[str, str], str]()
+    for path in sorted(paths, key=len, reverse=True):
+        folder, name = os.path.split(path.rstrip("/"))
+        once[real(folder), name] = path
+    return once.values()
 
 
 def expand(path: str) -> Iterator[str]:

@@ -72,6 +72,14 @@ def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
     assert list(find_files([f"{folder}/de*"])) == [f"{folder}/deep/1.jpg", f"{folder}/deep/er/x.webp"]
 
 
+def test_a_pattern_means_each_file_once_where_links_go_round(folder):
+    (folder / "deep/er/up").symlink_to("..")
+    assert list(find_files(["deep/**"])) == ["deep/1.jpg", "deep/er/x.webp"]
+    assert list(find_files(["**/*.jpg", "deep/**/*.webp"])) == ["deep/1.jpg", "deep/er/x.webp"]
+    (folder / "b.png").symlink_to("a.png")
+    assert list(find_files(["[ab].png"])) == ["a.png", "b.png"]
+
+
 def test_folders_may_nest_deeper_than_calls(folder, monkeypatch):
     for _ in range(1100):
         os.mkdir("d")  # noqa: PTH102
