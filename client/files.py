@@ -22,11 +22,12 @@ UNREADABLE = {"PDF", "PALM", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"}
 
 def all_files(arguments: Iterable[str], files_from: str | None) -> Iterator[str]:
     """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name."""
-    yield from find_files(arguments)
-    if files_from is not None:
-        with open(stdin().fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
-            for name in read_names(names):
-                yield from expand(name)
+    if files_from is None:
+        yield from find_files(arguments)
+        return
+    with open(stdin().fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
+        yield from find_files(arguments)  # only now, so that a wrong name ends a run before it begins
+        yield from chain.from_iterable(map(expand, read_names(names)))
 
 
 def stdin() -> BinaryIO:

@@ -104,6 +104,11 @@ def test_a_name_that_cannot_be_looked_up_stops_nothing(folder):
     assert list(all_files(names, str(folder / "list"))) == 2 * names
 
 
+def test_a_list_that_is_not_there_is_told_before_any_file_is_given(folder):
+    with pytest.raises(FileNotFoundError):
+        next(all_files(["a.png"], "typo.txt"))
+
+
 def test_a_folder_without_images_is_given_itself(folder):
     (folder / "empty").mkdir()
     assert list(find_files(["empty"])) == ["empty"]
