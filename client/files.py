@@ -4,7 +4,7 @@ import glob
 import os
 import re
 import sys
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from functools import cache
 from io import BufferedReader
@@ -127,9 +127,14 @@ def natural(name: str) -> str:
 
 
 def read_names(names: BufferedReader) -> Iterator[str]:
-    """Give the names in a list: one a line, also of Windows, or with NUL behind each, as `find -print0` writes them."""
+    """Give the names in a list: one a line, also of Windows, or with NUL behind each, as `find -print0` writes them.
+
+    Raises UsageError for UTF-16, whose NUL are no ends of names.
+    """
     rest, separator = b"", b""
     block = names.read(3).removeprefix(BOM_UTF8) or names.read1(BLOCK)
+    if block.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise UsageError("the list of names is UTF-16. Save it as UTF-8, in PowerShell by: Out-File -Encoding utf8")
     while block:
         rest += block
         separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), b"")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from client.errors import UsageError
 from client.files import all_files, find_files, find_images, read_names
 
 
@@ -143,3 +144,9 @@ def test_a_list_has_a_name_a_line_or_nul_behind_each(written, names, block):
 
 def test_a_name_in_a_list_with_nul_may_hold_a_line_end():
     assert list(read_names(Trickle(b"two\nlines.png\0b.png\r\0", 1 << 16))) == ["two\nlines.png", "b.png\r"]
+
+
+@pytest.mark.parametrize("written", [b"\xff\xfea\0\n\0", b"\xfe\xff\0a\0\n"])
+def test_a_list_in_utf_16_is_refused(written):
+    with pytest.raises(UsageError, match="^the list of names is UTF-16. Save it as UTF-8"):
+        next(read_names(Trickle(written, 1 << 16)))
