@@ -113,6 +113,8 @@ def picture(file: str) -> str | bytes | InvalidImage:
         return error
     except OSError as error:
         return InvalidImage(error.strerror)
+    except ValueError:  # a NUL in it
+        return InvalidImage("no file can have such a name")
     return file
 
 

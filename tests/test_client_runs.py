@@ -80,6 +80,16 @@ def test_names_come_from_a_list_on_stdin_or_in_a_file(digits, served, many, tmp_
         assert [json.loads(line)["file"] for line in finished.stdout.splitlines()[:-1]] == names
 
 
+def test_a_name_that_no_file_can_have_stops_nothing(digits, served, many, tmp_path):
+    names = ["no.png", 70_000 * "x", "n\0l.png", str(many / "7.png")]  # of lines, as the first 64 KiB show no NUL
+    (tmp_path / "list").write_text("\n".join(names))
+    finished = digits("classify", "--files-from", tmp_path / "list", "--server", served, "--json")
+    *results, _ = map(json.loads, finished.stdout.splitlines())
+    assert [result["file"] for result in results] == names
+    assert results[2]["error"] == "n\0l.png: no file can have such a name"
+    assert (finished.returncode, "digit" in results[3]) == (1, True)
+
+
 def test_one_image_comes_through_stdin(command, served, many):
     with (many / "0.png").open("rb") as image:
         given = subprocess.run(
