@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -99,8 +98,13 @@ def named(picture: Picture) -> Iterator[None]:
         yield
     except InvalidImage as error:
         if isinstance(picture, str | os.PathLike):
-            raise type(error)(f"{Path(picture)}: {error}") from error.__cause__
+            raise about(picture, error) from error.__cause__
         raise
+
+
+def about(path: str | os.PathLike[str], error: InvalidImage) -> InvalidImage:
+    """Put a path, as it was given, in front of what is wrong with the file."""
+    return type(error)(f"{os.fspath(path) or repr('')}: {error}")
 
 
 def _from_array(array: Pixels) -> Image.Image:

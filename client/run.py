@@ -12,6 +12,7 @@ from client.console import note
 from client.errors import InvalidImage, NoDigit, ServerError
 from client.files import STDIN, stdin
 from client.image import read_pipe
+from client.prepare import about
 from client.remote import Client
 from client.report import Report
 from client.results import Result
@@ -122,4 +123,4 @@ def named(file: str, result: Result) -> Result:
     """Give what has no name to the client its name, also in what is wrong with it."""
     if isinstance(result.picture, str):
         return result
-    return replace(result, picture=file, error=result.error and type(result.error)(f"{Path(file)}: {result.error}"))
+    return replace(result, picture=file, error=result.error and about(file, result.error))

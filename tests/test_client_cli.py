@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client import read_image
+from client import InvalidImage, read_image
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,14 @@ def test_a_file_name_cannot_write_markup_or_commands_to_the_terminal(digits, ser
     (pictures / f"{name}.txt").unlink()
     assert rows(finished.stdout)[1] == ["[red]\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}.png", "2"]
     assert "\x1b" not in finished.stdout + finished.stderr
+
+
+def test_what_is_wrong_is_told_with_the_name_as_it_was_given(digits, pictures):
+    finished = digits("classify", "", "./no.png", "--csv", cwd=pictures)
+    told = ["error: '': No such file or directory", "error: ./no.png: No such file or directory"]
+    assert finished.stderr.splitlines()[:2] == told
+    with pytest.raises(InvalidImage, match="^'': No such file"):
+        read_image("")
 
 
 def test_only_bad_files_need_no_server_and_print_no_table(digits, pictures, tmp_path):
