@@ -1,6 +1,7 @@
 """The file of `--resume`: JSON Lines, one object a file, from which an interrupted run goes on."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from client.results import Result
 
 HEADS = b'{"file": ', b'{"benchmark": '
 """How the lines begin that digits classify writes."""
+FIRST = re.compile(rb'\{"file": "(\\.|[^"\\])*", "(digit|error)": ')
+"""How a first line of ours that was cut off looks at least: less is also the beginning of somebody else's JSON."""
 
 
 class Journal(Report):
@@ -36,16 +39,15 @@ class Journal(Report):
         """Learn what is done, and give where the last whole line of a file ends."""
         end = position = self._file.seek(0)
         for number, line in enumerate(self._file, 1):
-            whole = line.endswith(b"\n")
-            if not whole and any(head.startswith(line[: len(head)]) for head in HEADS):
+            if _is_cut_off(line, first=not end):
                 break
             position += len(line)
             try:
-                told = json.loads(line) if whole else {}
-                if "benchmark" in told:
+                told = json.loads(line) if line.endswith(b"\n") else {}
+                if end and "benchmark" in told:
                     continue
                 self._done.add(told["file"])
-                if "error" in told:
+                if "digit" not in told and told["error"]:
                     self.failed.add(told["file"])
             except (ValueError, TypeError, KeyError) as error:
                 raise UsageError(
@@ -79,6 +81,15 @@ class Journal(Report):
         except OSError as error:
             error.filename = str(self._path)
             raise
+
+
+def _is_cut_off(line: bytes, first: bool) -> bool:
+    """Tell the beginning of a line of ours, which NULs may follow after a power cut."""
+    if line.endswith(b"\n"):
+        return False
+    if first:
+        return bool(FIRST.match(line))
+    return any(head.startswith(line[: len(head)].rstrip(b"\0")) for head in HEADS)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

@@ -159,7 +159,40 @@ def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
     assert done(answers) == [f"{many}/{number}.png" for number in range(3)]
 
 
-@pytest.mark.parametrize("content", ["seven\n", '{"my": "data"}', "seven", '{"my": "data"}\n'])
+WHOLE = b'{"file": "a", "error": "a: empty"}\n'
+
+
+@pytest.mark.parametrize(
+    ("whole", "cut"),
+    [
+        (WHOLE, b"{"),
+        (WHOLE, b'{"file": "b'),
+        (WHOLE, b"\0\0\0"),  # as a power cut leaves it
+        (WHOLE, b'{"file": "b\0\0'),
+        (b"", b'{"file": "\\"", "digit": 7, "prob'),
+    ],
+)
+def test_a_last_line_that_was_cut_off_is_taken_away(digits, tmp_path, whole, cut):
+    (tmp_path / "digits.jsonl").write_bytes(whole + cut)
+    assert digits("classify", "b", "--resume", "digits.jsonl", cwd=tmp_path).returncode == 1
+    row = b'{"file": "b", "error": "b: No such file or directory"}\n'
+    assert (tmp_path / "digits.jsonl").read_bytes() == whole + row
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "seven\n",
+        "seven",
+        "{",
+        '{"my": "data"}',
+        '{"my": "data"}\n',
+        '{"file": "a", "my": "data"}',
+        '{"file": "a", "my": "data"}\n',
+        '{"benchmark": []}',
+        '{"benchmark": []}\n',
+    ],
+)
 def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path, content):
     (tmp_path / "notes.txt").write_text(content)
     finished = digits("classify", many, "--server", served, "--resume", tmp_path / "notes.txt")
