@@ -31,7 +31,7 @@ class Journal(Report):
             raise UsageError(f"{path} is no file that can be read again. Name another with --resume")
         self._path, self._file = path, path.open("a+b")
         _lock(self._file, path)
-        self._done, self.failed = set[str](), set[str]()
+        self.before, self._given = dict[str, bool](), set[str]()
         end = self._read(path)
         self._file.truncate(end)
 
@@ -46,9 +46,7 @@ class Journal(Report):
                 told = json.loads(line) if line.endswith(b"\n") else {}
                 if end and "benchmark" in told:
                     continue
-                self._done.add(told["file"])
-                if "digit" not in told and told["error"]:
-                    self.failed.add(told["file"])
+                self.before[told["file"]] = "digit" in told or not told["error"]
             except (ValueError, TypeError, KeyError) as error:
                 raise UsageError(
                     f"{path} line {number} is not from digits classify. Name another file with --resume"
@@ -58,10 +56,9 @@ class Journal(Report):
 
     def wants(self, file: str) -> bool:
         """Tell whether a file is still to be done; from now on it is not."""
-        if file in self._done:
-            return False
-        self._done.add(file)
-        return True
+        first = file not in self._given
+        self._given.add(file)
+        return first and file not in self.before
 
     def add(self, file: str, result: Result) -> None:
         """Append what became of a file."""

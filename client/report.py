@@ -25,8 +25,8 @@ class Report:
 
     has_benchmark = True
     """Whether the results table of the version that answered is part of it."""
-    failed: set[str] = set()
-    """Files that an earlier part of the run could not read."""
+    before: dict[str, bool] = {}
+    """Files that an earlier part of the run did, and whether it could read them; those that are counted are taken."""
 
     def wants(self, file: str) -> bool:
         """Tell whether a file is to be classified at all."""

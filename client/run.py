@@ -64,8 +64,9 @@ class Run:
             if report.wants(file):
                 yield file
             else:
-                self.failed += file in report.failed
-                self.before += file not in report.failed
+                read = report.before.pop(file, None)  # none when it is named twice
+                self.failed += read is False
+                self.before += read is True
                 moved()
 
     def _count(self, result: Result) -> None:

@@ -159,6 +159,13 @@ def test_what_json_printed_can_be_continued(digits, served, many, tmp_path):
     assert done(answers) == [f"{many}/{number}.png" for number in range(3)]
 
 
+def test_a_file_that_is_named_twice_is_counted_once(digits, served, many, tmp_path):
+    arguments = ["classify", *2 * [many / "0.png"], *2 * [many / "no.png"], "--server", served]
+    first, second = (digits(*arguments, "--resume", tmp_path / "digits.jsonl").stderr for _ in range(2))
+    assert first.splitlines()[-1] == "2 files: 1 classified, 1 failed"
+    assert second == "2 files: 0 classified, 1 failed, 1 done before\n"
+
+
 WHOLE = b'{"file": "a", "error": "a: empty"}\n'
 
 
