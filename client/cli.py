@@ -44,9 +44,9 @@ CLASSIFY_HELP = "\n\n".join(
         "the accuracies of all models, as measured when the served version was trained; the served one is marked.",
         'With --json, stdout is JSON Lines, a line a file: {"file", "digit", "probability", "runner_up", '
         '"runner_up_probability", "probabilities", "model", "model_version", "notes"}; without ink "digit" is null; a '
-        'failed file has {"file", "error"}. The last line alone has no "file": {"benchmark": [{"model", "description", '
-        '"loss", "accuracy", "served"}], "model", "model_version"}. --csv has the columns of the first, p0 to p9, and '
-        "no accuracies.",
+        'failed file has {"file", "error"}. Where a digit was read, the last line alone has no "file": {"benchmark": '
+        '[{"model", "description", "loss", "accuracy", "served"}], "model", "model_version"}. --csv has the columns of '
+        "the first, p0 to p9, and no accuracies.",
         "With --cluster the files are read on all nodes of a Ray cluster, which see them and --out under the same "
         "names, also s3://... and the like; --server is an address that all of them reach.",
         'Notes: "no digit found", "several digits?", "first of N frames".',

@@ -52,7 +52,7 @@ def record(file: str, result: Result) -> dict[str, Any]:
 
 
 class JsonLines(Report):
-    """Prints one JSON object a file, and as the last line one without "file", which holds the results table."""
+    """Prints one JSON object a file, and last, if a digit was read, one without "file" that holds the results table."""
 
     def add(self, file: str, result: Result) -> None:
         """Print a result."""
