@@ -20,7 +20,7 @@ from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode
 from client.page import Box
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 BATCH = 256
 """Images a request: 200 kB, far below gRPC's usual limit of 4 MiB, and enough to fill the engine."""
@@ -181,31 +181,45 @@ def outcomes(pictures: Iterable[Picture], processes: int) -> Iterator[tuple[Pict
     if isinstance(pictures, str | bytes | os.PathLike | Image.Image):  # a str would be taken letter by letter
         raise TypeError(f"pictures come as a list, or another iterable: [{type(pictures).__name__}]")
     source, spent, count = iter(pictures), 0.0, 0
+    processes = min(processes, MOST_PROCESSES)
     for picture in islice(source, TRIAL) if processes > 1 else source:
         started = time.perf_counter()
         outcome = attempt(picture)
         spent, count = spent + time.perf_counter() - started, count + 1
         yield picture, outcome
     rest = list(islice(source, 1))  # no process is started for nothing
-    if rest and spent > WORTH_A_PROCESS * count:
-        yield from _in_processes(chain(rest, source), processes)
+    if rest and spent > WORTH_A_PROCESS * count and (pool := _started(processes)):
+        yield from _in_processes(pool, chain(rest, source), 2 * processes)
     else:
         yield from ((picture, attempt(picture)) for picture in chain(rest, source))
 
 
-def _in_processes(pictures: Iterator[Picture], processes: int) -> Iterator[tuple[Picture, Outcome]]:
-    """Keep two chunks for each process under way, which bounds the memory, and give them in order."""
+def _started(processes: int) -> "ProcessPoolExecutor | None":
+    """Start a first process before a picture is taken for it. Where none can be there is no pool.
+
+    They are reached by a socket in a folder for temporary files, which a read-only root may lack.
+    """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_all_start_methods, get_context
 
-    processes = min(processes, MOST_PROCESSES)
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"  # a fork would copy gRPC's threads
-    pool = ProcessPoolExecutor(processes, get_context(method), _end_with_parent)
+    try:
+        pool = ProcessPoolExecutor(processes, get_context(method), _end_with_parent)
+        pool.submit(_attempt_all, [])
+    except OSError:
+        return None
+    return pool
+
+
+def _in_processes(
+    pool: "ProcessPoolExecutor", pictures: Iterator[Picture], ahead: int
+) -> Iterator[tuple[Picture, Outcome]]:
+    """Keep `ahead` chunks under way, which bounds the memory, and give them in order."""
     under_way: deque[tuple[list[Picture], Future[list[Outcome]]]] = deque()
     try:
         while chunk := list(islice(pictures, CHUNK)):
             under_way.append((chunk, pool.submit(_attempt_all, chunk)))
-            if len(under_way) == 2 * processes:
+            if len(under_way) == ahead:
                 yield from _received(*under_way.popleft())
         while under_way:
             yield from _received(*under_way.popleft())

@@ -447,6 +447,21 @@ def test_a_script_that_its_processes_run_again_is_told_what_it_lacks(tmp_path, p
     assert "needs: if __name__ == '__main__':" in finished.stderr
 
 
+NOWHERE = """
+import sys, tempfile
+from client.prepare import outcomes
+tempfile.tempdir = "/nowhere"  # as on a read-only root, where no folder is found
+print(sum(1 for _ in outcomes(iter(sys.argv[1:] * 40), 2)))
+"""
+
+
+def test_where_no_process_can_start_all_is_read_in_this_one(tmp_path, photo):
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    command = [sys.executable, "-c", NOWHERE, tmp_path / "photo.jpg"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "40\n", "")
+
+
 def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
     for number in range(44):
         sheet = Image.effect_noise((600, 600), 8)
