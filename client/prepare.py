@@ -48,10 +48,14 @@ Outcome: TypeAlias = Prepared | InvalidImage
 
 @dataclass
 class Batch:
-    """Pictures that go into one request, with what became of each; only the prepared ones are sent."""
+    """Pictures that go into one request, with what became of each; only the prepared ones are sent.
+
+    The last one of a source that failed holds only that failure, which waits for its turn like a picture.
+    """
 
     pictures: list[Picture] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    failure: Exception | None = None
 
     @property
     def images(self) -> list[Pixels]:
@@ -166,13 +170,17 @@ def attempt(picture: Picture, guard: Guard = OWN_FILES) -> Outcome:
 def batches(pictures: Iterable[Picture], processes: int = 1, size: int = BATCH) -> Iterator[Batch]:
     """Prepare a stream of pictures, in order and never more than a few batches ahead."""
     batch, started = Batch(), time.monotonic()
-    for picture, outcome in outcomes(pictures, processes):
-        batch.pictures.append(picture)
-        batch.outcomes.append(outcome)
-        if len(batch.pictures) == size or time.monotonic() - started > LONGEST_WAIT:
-            yield batch
-            batch, started = Batch(), time.monotonic()
-    if batch.pictures:
+    try:
+        for picture, outcome in outcomes(pictures, processes):
+            batch.pictures.append(picture)
+            batch.outcomes.append(outcome)
+            if len(batch.pictures) == size or time.monotonic() - started > LONGEST_WAIT:
+                yield batch
+                batch, started = Batch(), time.monotonic()
+    except Exception as error:
+        yield batch
+        batch = Batch(failure=error)
+    if batch.pictures or batch.failure:
         yield batch
 
 

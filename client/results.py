@@ -25,7 +25,7 @@ class Result:
 
 
 def results(batch: Batch, predictions: list[Prediction]) -> Iterator[Result]:
-    """Match the answers of one request with the pictures of its batch."""
+    """Match the answers of one request with the pictures of its batch. Raises what their source failed with."""
     answers = iter(predictions)
     for picture, outcome in zip(batch.pictures, batch.outcomes, strict=True):
         if isinstance(outcome, Prepared):
@@ -34,3 +34,5 @@ def results(batch: Batch, predictions: list[Prediction]) -> Iterator[Result]:
             yield Result(picture, noted)
         else:
             yield Result(picture, error=outcome)
+    if batch.failure:
+        raise batch.failure

@@ -371,6 +371,32 @@ def test_a_stream_gives_each_picture_its_result_and_goes_on_behind_a_bad_one(tol
     assert len(told.sent(PREDICT)) == 1
 
 
+def breaking():
+    yield from [ONE] * 300
+    raise OSError("the camera is gone")
+
+
+def test_a_source_that_fails_is_told_behind_the_results_of_what_it_gave(told):
+    results = []
+    with Client(told.address) as one, pytest.raises(OSError, match="camera"):
+        for result in one.stream(breaking()):
+            results.append(result)
+    assert len(results) == 300
+
+
+def test_a_source_that_fails_is_told_to_those_who_await_it_too(told):
+    results = []
+
+    async def collect():
+        async with AsyncClient(told.address) as one:
+            async for result in one.stream(breaking()):
+                results.append(result)
+
+    with pytest.raises(OSError, match="camera"):
+        asyncio.run(collect())
+    assert len(results) == 300
+
+
 def test_a_stream_reads_no_further_ahead_than_a_few_batches(told):
     taken = 0
 
