@@ -102,6 +102,10 @@ def classify(
             raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
         _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
         return
+    if show:
+        from client.show import check_apart
+
+        check_apart(files or [], show)
     from client.files import all_files
     from client.progress import progress
     from client.remote import Client

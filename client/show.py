@@ -1,17 +1,28 @@
 """What the network sees beside what a person sees, as a PNG: tells why an answer is wrong."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from client.console import note
 from client.digit import Prepared
-from client.errors import InvalidImage
+from client.errors import InvalidImage, UsageError
 from client.prepare import Picture, attempt, decoded
 
 SIDE = 280
 """Pixels of each of the two: ten for each of the network's."""
+
+
+def check_apart(arguments: Iterable[str], folder: Path) -> None:
+    """Raise UsageError where a run would read what one before wrote: in a folder, or below the ** of a pattern."""
+    for argument in arguments:
+        read = argument.partition("**")[0] or "."
+        if os.path.isdir(read) and _place(read, folder).resolve().is_relative_to(Path(read).resolve()):  # noqa: PTH112
+            raise UsageError(
+                f"--show {folder} would write into {read}, which the next run reads. Name another DIR, outside of it"
+            )
 
 
 def show(file: str, picture: Picture, folder: Path) -> None:
@@ -28,7 +39,7 @@ def show(file: str, picture: Picture, folder: Path) -> None:
     outcome = attempt(picture)
     if isinstance(outcome, Prepared):
         canvas.paste(Image.fromarray(outcome.pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST), (SIDE + 10, 0))
-    path = _place(file, folder)
+    path = Path(f"{_place(file, folder)}.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.save(path)
@@ -39,7 +50,7 @@ def show(file: str, picture: Picture, folder: Path) -> None:
 def _place(file: str, folder: Path) -> Path:
     """Give each file a place of its own under a folder, also one that is above the working directory."""
     inside = Path(os.path.abspath(file) if ".." in Path(file).parts else file)  # noqa: PTH100 (Path's leaves .. in)
-    return folder / f"{inside.relative_to(inside.anchor)}.png"
+    return folder / inside.relative_to(inside.anchor)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -128,6 +128,17 @@ def test_what_the_network_sees_is_written_beside_each_image(digits, served, pict
     np.testing.assert_array_equal(shown[5::10, 295::10], read_image(pictures / "2.png"))
 
 
+@pytest.mark.parametrize(
+    ("file", "folder", "read"),
+    [(".", "seen", "."), ("deeper", "deeper/seen", "deeper"), ("deeper", ".", "deeper"), ("**/*.png", "seen", ".")],
+)
+def test_a_folder_that_is_read_is_not_written_to(digits, pictures, file, folder, read):
+    finished = digits("classify", file, "--show", folder, cwd=pictures)
+    line = f"--show {folder} would write into {read}, which the next run reads. Name another DIR, outside of it"
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {line}\n")
+    assert not (pictures / "seen").exists()
+
+
 def test_a_pipe_is_read_once_and_shown_under_its_name(command, served, pictures, tmp_path):
     line = f"{command} classify <(cat 2.png) <(cat notes.txt) --json --server {served} --show {tmp_path}/seen"
     finished = subprocess.run(["bash", "-c", line], cwd=pictures, capture_output=True, text=True, timeout=60)
