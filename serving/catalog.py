@@ -64,22 +64,14 @@ class Catalog:
         _join([self._begin_poll(servable) for servable in waited], patience_seconds)
         _check_served(waited)
 
-    def use(self, name: str, number: int | None = None) -> AbstractContextManager[tuple[int, Model]]:
-        """Lend a model's version, the newest when no number is given. Raises INVALID_ARGUMENT or NOT_FOUND."""
+    def use(self, name: str, which: int | str | None = None) -> AbstractContextManager[tuple[int, Model]]:
+        """Lend a model's version by number or label, the newest for None. Raises INVALID_ARGUMENT or NOT_FOUND."""
         if not name:
             raise invalid("ModelSpec has no name specified.")
         servable = self._servables.get(name)
         if servable is None:
-            raise not_found(name, number)
-        return servable.use(number)
-
-    def labelled(self, name: str, label: str) -> int:
-        """Give the version that a label stands for. Raises INVALID_ARGUMENT."""
-        servable = self._servables.get(name)
-        number = servable.labels.get(label) if servable else None
-        if number is None:
-            raise invalid(f"Unrecognized servable version label: {label}")
-        return number
+            raise not_found(name, which)
+        return servable.use(which)
 
     def history(self, name: str) -> list[Version]:
         """Give every version ever met of a model, the newest first; empty for an unknown model."""

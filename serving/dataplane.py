@@ -72,8 +72,8 @@ class Dataplane:
     def _predict(
         self, request: PredictRequest, budget: Budget, complete: Callable[[Signatures], None]
     ) -> PredictResponse:
-        name, version = self._resolve(request)
-        with self._catalog.use(name, version) as (number, model):
+        name, which = _resolve(request)
+        with self._catalog.use(name, which) as (number, model):
             complete(model.signatures)
             start = time.perf_counter()
             with self._backlog.turn(min(_count_asked(request), self._limits.images)):
@@ -90,8 +90,8 @@ class Dataplane:
         """Give all signatures of a model as they are in its saved_model.pb."""
         _require_spec(request)
         _check_fields(list(request.metadata_field))
-        name, version = self._resolve(request)
-        with self._catalog.use(name, version) as (number, model):
+        name, which = _resolve(request)
+        with self._catalog.use(name, which) as (number, model):
             signatures = SignatureDefMap(signature_def=model.signatures)
         response = GetModelMetadataResponse(model_spec=ModelSpec(name=name))
         response.model_spec.version.value = number
@@ -131,15 +131,6 @@ class Dataplane:
             self._catalog.reload(request.config.model_config_list.config, patience)
         return ReloadConfigResponse(status=StatusProto())
 
-    def _resolve(self, request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | None]:
-        """Give the model's name and the version that is asked for, None for the newest."""
-        _require_spec(request)
-        spec = request.model_spec
-        choice = spec.WhichOneof("version_choice")
-        if spec.name and choice == "version_label":
-            return spec.name, self._catalog.labelled(spec.name, spec.version_label)
-        return spec.name, spec.version.value if choice == "version" else None
-
 
 def _count_asked(request: PredictRequest) -> int:
     """Give how many rows a request says that it holds to compute, before anything of it is checked.
@@ -158,6 +149,19 @@ def _count_rows(outputs: Mapping[str, Array]) -> int:
 def _require_spec(request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+
+
+def _resolve(request: PredictRequest | GetModelMetadataRequest) -> tuple[str, int | str | None]:
+    """Give the model's name and the version or label that is asked for, None for the newest."""
+    _require_spec(request)
+    spec = request.model_spec
+    match spec.WhichOneof("version_choice"):
+        case "version":
+            return spec.name, spec.version.value
+        case "version_label":
+            return spec.name, spec.version_label
+        case _:
+            return spec.name, None
 
 
 def _check_fields(fields: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from client.proto.config_pb2 import ModelConfig, VersionPolicy
 from serving import versions
-from serving.errors import ServingError
+from serving.errors import ServingError, invalid
 from serving.model import Model
 
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
@@ -53,12 +53,18 @@ class Servable:
         self._on_disk: Mapping[int, Path] = {}
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
+        self._labels: dict[str, int] = {}
         self.unreadable = ""
         """Why the last poll could not read its folder, if so."""
 
     def configure(self, config: ModelConfig | None) -> None:
-        """Follow another configuration from the next poll on; None serves nothing any more. Labels move at once."""
-        self._config = config
+        """Follow another configuration from the next poll on; None serves nothing any more.
+
+        A label moves as soon as its new version is available; until then the one that it was on answers.
+        """
+        with self._lock:
+            self._config = config
+            self._move_labels()
 
     @property
     def wanted(self) -> bool:
@@ -71,12 +77,14 @@ class Servable:
         return self._polling.locked()
 
     @contextlib.contextmanager
-    def use(self, number: int | None = None) -> Iterator[tuple[int, Model]]:
-        """Lend a version, the newest when no number is given, and keep it loaded meanwhile. Raises NOT_FOUND."""
-        with self._lock:
-            version = self._available.get(max(self._available, default=-1) if number is None else number)
+    def use(self, which: int | str | None = None) -> Iterator[tuple[int, Model]]:
+        """Lend a version by number or label, the newest for None, and keep it loaded meanwhile. Raises ServingError."""
+        with self._lock:  # the label too: its version cannot be unloaded in between
+            which = self._labels.get(which, which) if isinstance(which, str) else which
+            number = max(self._available, default=-1) if which is None else which
+            version = None if isinstance(number, str) else self._available.get(number)
             if version is None or version.model is None:
-                raise not_found(self.name, number)
+                raise not_found(self.name, which)
             version.users += 1
         try:
             yield version.number, version.model
@@ -95,24 +103,26 @@ class Servable:
 
     @property
     def lacking(self) -> str:
-        """What the configuration names and the last poll did not find, for the operator; empty when nothing."""
-        if not self._config:
+        """What the configuration names and does not get, for the operator; empty when nothing."""
+        with self._lock:
+            config, waiting = self._config, self._waiting()
+        if not config:
             return ""
         if not self._on_disk:
-            return f"no version in {self._config.base_path}"
-        named = {*self._config.model_version_policy.specific.versions, *self._config.version_labels.values()}
+            return f"no version in {config.base_path}"
+        named = {*config.model_version_policy.specific.versions, *config.version_labels.values()}
         missing = ", ".join(str(number) for number in sorted(named) if number not in self._on_disk)
-        return f"no version {missing} in {self._config.base_path}, as its configuration wants" if missing else ""
+        if missing:
+            return f"no version {missing} in {config.base_path}, as its configuration wants"
+        return ", ".join(
+            f"label {label} stays with version {number} until version {config.version_labels[label]} is available"
+            for label, number in waiting.items()
+        )
 
     def is_available(self, number: int) -> bool:
         """Tell whether a version answers now."""
         with self._lock:
             return number in self._available
-
-    @property
-    def labels(self) -> Mapping[str, int]:
-        """The versions that labels stand for."""
-        return self._config.version_labels if self._config else {}
 
     def history(self) -> list[Version]:
         """Give every version ever met, the newest first."""
@@ -129,9 +139,7 @@ class Servable:
             ready = self._make_ready(wanted, count)
             if wanted and not ready:
                 return  # nothing there can be served: what is loaded keeps answering
-            for version in list(self._available.values()):
-                if version.number not in ready:
-                    self._unload(version)
+            self._unload_others(ready, config)
 
     def _look(self, config: ModelConfig) -> dict[int, Path]:
         self.unreadable = ""
@@ -179,6 +187,7 @@ class Servable:
         with self._lock:
             version.model, version.state, version.files = model, "AVAILABLE", frozenset()
             self._available[version.number] = version
+            self._move_labels()
         seconds = time.perf_counter() - start
         self._log(f"{self.name}/{version.number}: serving with {model.engine}{because} (loaded in {seconds:.2f} s)")
         return True
@@ -197,12 +206,30 @@ class Servable:
             f"({kept}tried again, at once when its files change)"
         )
 
-    def _unload(self, version: Version) -> None:
+    def _move_labels(self) -> None:
+        """Put labels where they shall be, as far as versions are available; needs the lock."""
+        labels = self._config.version_labels if self._config else {}
+        used = {label: number for label, number in self._labels.items() if number in self._available}
+        self._labels = {
+            label: number if number in self._available else used.get(label, number) for label, number in labels.items()
+        }
+
+    def _waiting(self) -> dict[str, int]:
+        """Give the labels that are on another version than they shall be, as that is not available; needs the lock."""
+        labels = self._config.version_labels if self._config else {}
+        return {label: number for label, number in self._labels.items() if labels[label] != number}
+
+    def _unload_others(self, ready: set[int], config: ModelConfig | None) -> None:
         with self._lock:
-            version.state = "UNLOADING"
-            del self._available[version.number]
-            idle = version.users == 0
-        if idle:
+            if config is not self._config:
+                return  # the next poll knows what to keep now
+            kept = {*ready, *self._waiting().values()}
+            others = [version for number, version in self._available.items() if number not in kept]
+            for version in others:
+                version.state = "UNLOADING"
+                del self._available[version.number]
+            idle = [version for version in others if version.users == 0]
+        for version in idle:
             self._end(version)
 
     def _end(self, version: Version) -> None:
@@ -231,7 +258,9 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def not_found(model: str, number: int | None) -> ServingError:
-    """Make TensorFlow Serving's error for a model or version that does not answer now."""
-    which = f"Latest({model})" if number is None else f"Specific({model}, {number})"
-    return ServingError("NOT_FOUND", f"Servable not found for request: {which}")
+def not_found(model: str, which: int | str | None) -> ServingError:
+    """Make TensorFlow Serving's error for a model or version that does not answer now, or a label that is unknown."""
+    if isinstance(which, str):
+        return invalid(f"Unrecognized servable version label: {which}")
+    asked = f"Latest({model})" if which is None else f"Specific({model}, {which})"
+    return ServingError("NOT_FOUND", f"Servable not found for request: {asked}")

@@ -58,14 +58,19 @@ def configured(*models: ModelConfig) -> ModelServerConfig:
     return ModelServerConfig(model_config_list=ModelConfigList(config=models))
 
 
+def write(folder: Path, *models: ModelConfig) -> Path:
+    """Write a models.config so that nobody reads the half of it."""
+    written = folder / "models.new"
+    written.write_text(text_format.MessageToString(configured(*models)))
+    return written.replace(folder / "models.config")
+
+
 @pytest.fixture
 def serve(root: Path, start, tmp_path: Path):
     """Start a server on a models.config."""
 
     def serve(*models: ModelConfig):
-        path = tmp_path / "models.config"
-        path.write_text(text_format.MessageToString(configured(*models)))
-        return start(root, "--config", path)
+        return start(root, "--config", write(tmp_path, *models))
 
     return serve
 
@@ -258,6 +263,35 @@ def test_a_label_moves_by_a_reload_to_an_available_version_only(root: Path, serv
         "Request to assign label to version 3 of model digits, which is not currently available for inference",
     )
     assert predict(server, version_label="stable").version.value == 2
+
+
+def test_no_request_by_label_fails_while_a_file_moves_policy_and_label_at_once(
+    root: Path, serve, publish, tmp_path: Path, wait_until
+) -> None:
+    publish(root)
+    server = serve(model(root, "specific { versions: 1 }", stable=1))
+    for there, back in ((2, 1), (1, 2)):
+        write(tmp_path, model(root, f"specific {{ versions: {there} }}", stable=there))
+        wait_until(lambda there=there: predict(server, version_label="stable").version.value == there)
+        wait_until(lambda back=back: predict(server, version_label="stable") and back not in versions_of(server))
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (3, "label stable stays with version 1 until version 3 is available"),
+        (7, "no version 7 in {root}/digits, as its configuration wants"),
+    ],
+)
+def test_a_label_that_a_file_moves_to_a_version_that_does_not_answer_stays_where_it_is(
+    root: Path, serve, publish, tmp_path: Path, number: int, line: str
+) -> None:
+    publish(root)
+    publish(root, without_graph)
+    server = serve(model(root, "specific { versions: 1 }", stable=1))
+    write(tmp_path, model(root, f"specific {{ versions: 2 versions: {number} }}", stable=number))
+    assert server.wait_for("warning: ") == f"warning: digits: {line.format(root=root)}"
+    assert (server.version(), predict(server, version_label="stable").version.value) == (2, 1)
 
 
 def test_a_reload_replaces_the_models(root: Path, serve, wait_until) -> None:
