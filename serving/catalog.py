@@ -56,13 +56,14 @@ class Catalog:
             models = config.checked(configs, self._models)
             self._check_roots(models)
             self._check_labels(models)
-            new = [name for name in models if name not in self._models]
+            changed = [name for name in {**models, **self._models} if models.get(name) != self._models.get(name)]
+            new = [name for name in changed if name not in self._models]
             self._configure(models)
             self._asks_source = self._source.outlives_reload
             self._log(f"a request has set the models: {', '.join(models) or 'none'}")
-        waited = [self._servables[name] for name in new]
-        _join([self._begin_poll(servable) for servable in waited], patience_seconds)
-        _check_served(waited)
+        polls = {name: self._begin_poll(self._servables[name]) for name in changed}
+        _join([polls[name] for name in new], patience_seconds)
+        _check_served([self._servables[name] for name in new])
 
     def use(self, name: str, which: int | str | None = None) -> AbstractContextManager[tuple[int, Model]]:
         """Lend a model's version by number or label, the newest for None. Raises INVALID_ARGUMENT or NOT_FOUND."""

@@ -316,6 +316,13 @@ def test_a_reload_of_a_server_on_a_root_replaces_its_folders(root: Path, start, 
     assert failure(server.version, "A")[0] == "NOT_FOUND"
 
 
+def test_a_reload_is_followed_at_once_however_seldom_the_server_looks(root: Path, start, publish, wait_until) -> None:
+    publish(root)
+    server = start(root, "--poll-seconds", "600")
+    reload(server, model(root, "all {}"))
+    wait_until(lambda: (versions_of(server), versions_of(server, "A")) == ({1, 2}, set()))
+
+
 def test_a_new_model_that_fails_is_told_and_holds_up_no_other(root: Path, serve, publish) -> None:
     server = serve(model(root))
     publish(root, without_graph, name="broken")
