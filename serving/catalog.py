@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +13,7 @@ from serving.errors import ServingError, invalid
 from serving.model import Model
 from serving.servable import Log, Servable, Version, not_found
 from serving.settings import Settings
-from serving.sources import Complaints, ConfigFile, ModelRoot, Source
+from serving.sources import Complaints, ConfigFile, ModelRoot, Source, join
 
 HEAD_START = 1.0
 """Seconds for which a poll of one model is waited for before the next model's begins beside it."""
@@ -44,7 +43,7 @@ class Catalog:
             if not servable.busy:
                 polls.append(self._begin_poll(servable))
                 polls[-1].join(HEAD_START)
-        _join(polls, patience_seconds)
+        join(polls, patience_seconds)
 
     def reload(self, configs: Iterable[ModelConfig], patience_seconds: float) -> None:
         """Serve these models and no others, and wait a while for those that are new.
@@ -62,7 +61,7 @@ class Catalog:
             self._asks_source = self._source.outlives_reload
             self._log(f"a request has set the models: {', '.join(models) or 'none'}")
         polls = {name: self._begin_poll(self._servables[name]) for name in changed}
-        _join([polls[name] for name in new], patience_seconds)
+        join([polls[name] for name in new], patience_seconds)
         _check_served([self._servables[name] for name in new])
 
     def use(self, name: str, which: int | str | None = None) -> AbstractContextManager[tuple[int, Model]]:
@@ -93,13 +92,13 @@ class Catalog:
 
     def _ask_source(self) -> bool:
         """Follow the source's list; False when it cannot be had, which leaves everything as it is."""
+        try:
+            models = self._source.models(self._models) if self._asks_source else None  # may hang: no lock
+        except OSError as error:
+            self._complaints.say_unreadable("", error)
+            return False
         with self._configuring:
-            try:
-                models = self._source.models(self._models) if self._asks_source else None
-            except OSError as error:
-                self._complaints.say_unreadable("", error)
-                return False
-            if models is not None:
+            if models is not None and self._asks_source:  # still: a reload may have come in between
                 self._configure(models)
         return True
 
@@ -168,12 +167,6 @@ def open_catalog(settings: Settings) -> Catalog:
 
 def _promoted_first(servable: Servable) -> tuple[bool, str]:
     return servable.name != MODEL, servable.name
-
-
-def _join(threads: list[threading.Thread], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0, end - time.monotonic()))
 
 
 def _check_served(servables: list[Servable]) -> None:

@@ -1,7 +1,9 @@
 """Where the list of models comes from: the folders under a model root, or a models.config that is followed."""
 
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +11,9 @@ from client.errors import DigitsError
 from serving import config, versions
 
 Log = Callable[[str], None]
+
+LOOK_SECONDS = 1.0
+"""How long new folders are waited for; those on a mount that hangs are looked into beside the others."""
 
 
 class Complaints:
@@ -65,6 +70,8 @@ class ModelRoot:
     def __init__(self, root: Path, complaints: Complaints, only: str | None = None) -> None:
         _check_readable(root)
         self._root, self._complaints, self._only = root, complaints, only
+        self._looking: set[str] = set()
+        self._hold_versions: set[str] = set()
 
     @property
     def roots(self) -> list[Path]:
@@ -74,36 +81,48 @@ class ModelRoot:
     def models(self, current: config.Models) -> config.Models | None:
         """List the models under the root and those that once were there."""
         try:
-            found = [entry.name for entry in os.scandir(self._root) if self._is_folder(entry)]
+            found = [entry.name for entry in os.scandir(self._root) if self._may_be_model(entry)]
         except FileNotFoundError:
             if current:
                 raise
             return None  # to come, with the first training
         self._complaints.over("")
-        new = {name for name in found if name not in current and self._is_model(name)}
+        new = self._models_among([name for name in found if name not in current])
         return {**current, **{name: config.from_folder(self._root / name) for name in new}} if new else None
 
-    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
-        """Tell whether an entry may be a model; a link in a circle or a name that is no text is no other's trouble."""
+    def _may_be_model(self, entry: os.DirEntry[str]) -> bool:
+        """Tell what can be told without asking the entry itself, which may be on a mount that hangs."""
         try:
             entry.name.encode()
-            return entry.name[0] != "." and entry.is_dir()
-        except OSError as error:
-            self._complaints.say_unreadable(entry.name, error)
         except UnicodeEncodeError:
             self._complaints.say(entry.name, f"warning: {entry.path}: not UTF-8, as a model's name must be; left out")
-        return False
+            return False
+        return entry.name[0] != "." and (entry.is_dir(follow_symlinks=False) or entry.is_symlink())
 
-    def _is_model(self, name: str) -> bool:
+    def _models_among(self, names: list[str]) -> list[str]:
+        """Look into folders, each on a thread of its own; what one holds that takes longer is known another time."""
         if self._only:
-            return name == self._only
+            return [name for name in names if name == self._only]
+        looks = [threading.Thread(target=self._look, args=(name,), daemon=True) for name in names]
+        for look in looks:
+            look.start()
+        join(looks, LOOK_SECONDS)
+        return [name for name in names if name in self._hold_versions]
+
+    def _look(self, name: str) -> None:
+        if name in self._looking:
+            return  # that one hangs still
+        self._looking.add(name)
         try:
-            holds_versions = bool(versions.list_versions(self._root / name))
+            if versions.list_versions(self._root / name):
+                self._hold_versions.add(name)
+            self._complaints.over(name)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # a link to nothing, or to a file
         except OSError as error:
             self._complaints.say_unreadable(name, error)
-            return False
-        self._complaints.over(name)
-        return holds_versions
+        finally:
+            self._looking.discard(name)
 
 
 def _check_readable(models: Path) -> None:
@@ -154,6 +173,13 @@ class ConfigFile:
             return False
         self._complaints.over("")
         return True
+
+
+def join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    """Wait for threads, all together so long at most."""
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
 
 
 def identify(file: Path) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ The embedded server alone: for another one these tests would need its folders.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,11 @@ from serving import versions
 pytestmark = pytest.mark.conformance
 
 TIMEOUT = 30
+DEAD_MOUNT = """
+import os, threading
+look = os.scandir
+os.scandir = lambda path: threading.Event().wait() if os.path.basename(path) == "dead" else look(path)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -346,6 +352,20 @@ def test_a_reload_waits_only_so_long_and_the_next_one_is_not_held_up(root: Path,
     )
     reload(server, model(root), model(root, name="endless"), model(root, name="A"))
     assert (server.version(), server.version("A")) == (1, 1)
+
+
+def test_a_folder_that_hangs_holds_up_no_start_no_reload_and_no_other_model(
+    root: Path, start, publish, tmp_path: Path, wait_until
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEAD_MOUNT)
+    (root / "dead").mkdir()
+    server = start(root, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert server.version() == 1
+    publish(root)
+    wait_until(lambda: server.version() == 2)
+    reload(server, model(root, "specific { versions: 1 }"))
+    wait_until(lambda: server.version() == 1)
+    assert server.stop() == 0
 
 
 def test_a_reload_whose_model_another_one_takes_out_meanwhile_says_so(root: Path, serve) -> None:
