@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +17,7 @@ from serving.settings import Settings
 from serving.sources import Complaints, ConfigFile, ModelRoot, Source, join
 
 HEAD_START = 1.0
-"""Seconds for which a poll of one model is waited for before the next model's begins beside it."""
+"""Most seconds for which a poll of one model is waited for before the next model's begins beside it."""
 
 
 class Catalog:
@@ -34,16 +35,17 @@ class Catalog:
         self._servables: dict[str, Servable] = {}
         self._configuring = threading.Lock()
 
-    def poll(self, patience_seconds: float = 0) -> None:
+    def poll(self, patience_seconds: float = HEAD_START) -> None:
         """Look for other models and versions, load and unload; what takes longer goes on in the background."""
+        end = time.monotonic() + patience_seconds
         if not self._ask_source():
             return
         polls = []
         for servable in sorted(self._servables.values(), key=_promoted_first):
             if not servable.busy:
                 polls.append(self._begin_poll(servable))
-                polls[-1].join(HEAD_START)
-        join(polls, patience_seconds)
+                polls[-1].join(min(HEAD_START, max(0, end - time.monotonic())))
+        join(polls, end - time.monotonic())
 
     def reload(self, configs: Iterable[ModelConfig], patience_seconds: float) -> None:
         """Serve these models and no others, and wait a while for those that are new.

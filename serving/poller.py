@@ -2,7 +2,7 @@
 
 import threading
 
-from serving.catalog import Catalog
+from serving.catalog import HEAD_START, Catalog
 from serving.health import Health
 
 FIRST_LOAD_SECONDS = 30.0
@@ -16,7 +16,7 @@ class Poller:
         self._catalog, self._status = catalog, status
         self._round = threading.Thread()  # none is under way
 
-    def begin(self, patience_seconds: float = 0) -> threading.Thread:
+    def begin(self, patience_seconds: float = HEAD_START) -> threading.Thread:
         """Begin a round, unless the last one is still under way, and give the one that is."""
         if not self._round.is_alive():
             self._round = threading.Thread(target=self._poll, args=(patience_seconds,), name="poll", daemon=True)

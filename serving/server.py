@@ -220,6 +220,6 @@ def _start(rest: HttpServer, settings: Settings) -> None:
 
 def _load(poller: Poller, stop: Stop) -> None:
     """Load what there is, unless the server is told to stop meanwhile."""
-    first = poller.begin(FIRST_LOAD_SECONDS)
-    while first.is_alive() and stop.empty():
+    first, end = poller.begin(FIRST_LOAD_SECONDS), time.monotonic() + FIRST_LOAD_SECONDS
+    while first.is_alive() and stop.empty() and time.monotonic() < end:  # a root that hangs keeps to no time
         first.join(0.01)

@@ -20,7 +20,9 @@ from grpc_health.v1 import health_pb2
 
 from client.channel import Security, connect
 from serving import versions
+from serving.catalog import Catalog
 from serving.poller import FIRST_LOAD_SECONDS
+from serving.sources import Complaints, ModelRoot
 
 TIMEOUT = 30
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -277,6 +279,18 @@ def test_a_signal_ends_a_server_that_still_loads(root: Path, command: str) -> No
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as server, graph.open("wb"):  # once the server reads it
         server.terminate()
         assert server.wait(FIRST_LOAD_SECONDS / 2) == 0
+
+
+def test_models_that_hang_share_the_time_that_is_waited_for_them(tmp_path: Path, wait_until) -> None:
+    for name in "abcdef":
+        (tmp_path / name / "1").mkdir(parents=True)
+        os.mkfifo(tmp_path / name / "1" / versions.GRAPH_FILE)
+    complaints = Complaints(print)
+    catalog = Catalog(ModelRoot(tmp_path, complaints), complaints, print)
+    start = time.monotonic()
+    catalog.poll(0.5)
+    assert 0.5 < time.monotonic() - start < 5
+    wait_until(lambda: catalog.names() == [*"abcdef"])  # the last ones are begun, too
 
 
 def test_a_configuration_on_a_mount_that_hangs_does_not_hold_up_the_stop(root: Path, start, tmp_path: Path) -> None:
