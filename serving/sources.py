@@ -153,8 +153,9 @@ class ConfigFile:
 
     @property
     def roots(self) -> list[Path]:
-        """The folders above the base paths that the file names."""
-        return [Path(model.base_path).parent for model in self._models.values()]
+        """The folders above the base paths that the file names; never the whole file system: then these themselves."""
+        paths = [Path(os.path.normpath(model.base_path)) for model in self._models.values()]
+        return [path if path.parent == Path(path.anchor) else path.parent for path in paths]
 
     def models(self, current: config.Models) -> config.Models | None:
         """List the models of the file if it has changed."""

@@ -175,6 +175,17 @@ def test_a_reload_request_cannot_name_folders_that_the_operator_has_not_opened(r
     assert server.version() == 1
 
 
+@pytest.mark.parametrize(
+    ("base_path", "opened"),
+    [("/srv/models/digits", "/srv/models"), ("/digits", "/digits"), ("/srv/../digits/", "/digits"), ("//a", "//a")],
+)
+def test_a_file_opens_the_folder_above_a_base_path_but_never_the_whole_file_system(
+    file: Path, base_path: str, opened: str
+) -> None:
+    put(file, f"model_config_list {{ {ENTRY.format(name='digits', path=base_path)} }}")
+    assert ConfigFile(file, Complaints(print)).roots == [Path(opened)]
+
+
 def test_the_environment_of_tensorflow_servings_image_is_understood(root: Path, start, tmp_path: Path) -> None:
     server = start(None, MODEL_BASE_PATH=str(root), MODEL_NAME="A")
     assert server.version("A") == 1
