@@ -97,7 +97,7 @@ def read_signatures(version_dir: Path) -> dict[str, SignatureDef]:
     path = version_dir / versions.GRAPH_FILE
     try:
         saved_model = SavedModel.FromString(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ServingError(
             "NOT_FOUND",
             "Specified file path does not appear to contain a SavedModel bundle "

@@ -129,6 +129,13 @@ def test_a_broken_version_ends_with_its_error_and_the_old_one_serves_on(root: Pa
     assert failure(server.version, number=2) == ("NOT_FOUND", "Servable not found for request: Specific(digits, 2)")
 
 
+def test_a_file_whose_name_is_a_number_is_a_version_without_a_graph(root: Path, start) -> None:
+    (root / "digits" / "30261126190612345").touch()
+    server = start(root)
+    assert server.states() == [(30261126190612345, "END", 5), (1, "AVAILABLE", 0)]
+    server.wait_for("error: digits/30261126190612345: not served: Specified file path does not appear to contain a")
+
+
 def test_a_broken_version_serves_as_soon_as_its_files_are_mended(root: Path, start, publish, wait_until) -> None:
     server = start(root)
     publish(root, without_graph)
