@@ -42,7 +42,7 @@ class Catalog:
             return
         polls = []
         for servable in sorted(self._servables.values(), key=_promoted_first):
-            if not servable.busy:
+            if not (servable.busy or servable.idle):
                 polls.append(self._begin_poll(servable))
                 polls[-1].join(min(HEAD_START, max(0, end - time.monotonic())))
         join(polls, end - time.monotonic())

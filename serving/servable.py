@@ -50,6 +50,7 @@ class Servable:
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._config: ModelConfig | None = None
+        self._followed: ModelConfig | None = None  # by the last poll
         self._on_disk: Mapping[int, Path] = {}
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
@@ -75,6 +76,11 @@ class Servable:
     def busy(self) -> bool:
         """Whether a poll is under way."""
         return self._polling.locked()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no configuration names it and a poll has taken out what one named before."""
+        return self._config is None and self._followed is None
 
     @contextlib.contextmanager
     def use(self, which: int | str | None = None) -> Iterator[tuple[int, Model]]:
@@ -132,7 +138,7 @@ class Servable:
     def poll(self) -> None:
         """Bring what is loaded in line with what is wanted. Raises OSError, changing nothing, for a bad folder."""
         with self._polling:
-            config = self._config
+            config = self._followed = self._config
             on_disk = self._on_disk = self._look(config) if config else {}
             self._forgive_removed(on_disk)
             wanted, count = _aspired(on_disk, config.model_version_policy) if config else ({}, 0)

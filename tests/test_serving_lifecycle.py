@@ -19,8 +19,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from client.channel import Security, connect
+from client.proto.config_pb2 import ModelConfig
 from serving import versions
 from serving.catalog import Catalog
+from serving.errors import ServingError
 from serving.poller import FIRST_LOAD_SECONDS
 from serving.sources import Complaints, ModelRoot
 
@@ -291,6 +293,21 @@ def test_models_that_hang_share_the_time_that_is_waited_for_them(tmp_path: Path,
     catalog.poll(0.5)
     assert 0.5 < time.monotonic() - start < 5
     wait_until(lambda: catalog.names() == [*"abcdef"])  # the last ones are begun, too
+
+
+def test_a_name_that_no_configuration_has_any_more_costs_no_look(tmp_path: Path, monkeypatch, wait_until) -> None:
+    complaints = Complaints(print)
+    catalog = Catalog(ModelRoot(tmp_path, complaints), complaints, print)
+    config = ModelConfig(name="once", base_path=str(tmp_path), model_platform="tensorflow")
+    with pytest.raises(ServingError, match="no version in its base path"):
+        catalog.reload([config], TIMEOUT)
+    catalog.reload([], TIMEOUT)
+    wait_until(lambda: "poll once" not in [thread.name for thread in threading.enumerate()])  # the last one
+    begun: list[str] = []
+    begin = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: begun.append(thread.name) or begin(thread))
+    catalog.poll()
+    assert begun == []
 
 
 def test_a_configuration_on_a_mount_that_hangs_does_not_hold_up_the_stop(root: Path, start, tmp_path: Path) -> None:
