@@ -59,13 +59,15 @@ class Servable:
         """Why the last poll could not read its folder, if so."""
 
     def configure(self, config: ModelConfig | None) -> None:
-        """Follow another configuration from the next poll on; None serves nothing any more.
+        """Follow another configuration from the next poll on; None serves nothing any more, at once.
 
         A label moves as soon as its new version is available; until then the one that it was on answers.
         """
         with self._lock:
             self._config = config
             self._move_labels()
+        if config is None:
+            self._unload_others(set(), config)  # a poll may be under way, of a version that loads without end
 
     @property
     def wanted(self) -> bool:
@@ -79,8 +81,8 @@ class Servable:
 
     @property
     def idle(self) -> bool:
-        """Whether no configuration names it and a poll has taken out what one named before."""
-        return self._config is None and self._followed is None
+        """Whether no configuration names it, the last poll knew that, and nothing is loaded."""
+        return not (self._config or self._followed or self._available)
 
     @contextlib.contextmanager
     def use(self, which: int | str | None = None) -> Iterator[tuple[int, Model]]:
@@ -206,7 +208,8 @@ class Servable:
         version.state = "END"
         if version.failures > 1:
             return  # that it goes on failing is no news
-        kept = f"{self.name}/{self.served.number} keeps serving, " if self.served else ""
+        served = self.served
+        kept = f"{self.name}/{served.number} keeps serving, " if served else ""
         self._log(
             f"error: {self.name}/{version.number}: not served: {' '.join(version.message.split())} "
             f"({kept}tried again, at once when its files change)"

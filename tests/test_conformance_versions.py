@@ -336,6 +336,15 @@ def test_a_reload_is_followed_at_once_however_seldom_the_server_looks(root: Path
     wait_until(lambda: (versions_of(server), versions_of(server, "A")) == ({1, 2}, set()))
 
 
+def test_a_reload_takes_out_a_model_of_which_a_version_loads_without_end(root: Path, start, wait_until) -> None:
+    server = start(root)
+    add_endless(root, "digits")
+    wait_until(lambda: server.states() == [(2, "LOADING", 0), (1, "AVAILABLE", 0)])
+    reload(server, model(root, name="A"))
+    assert failure(server.version) == LATEST
+    assert server.states() == [(2, "LOADING", 0), (1, "END", 0)]
+
+
 def test_a_new_model_that_fails_is_told_and_holds_up_no_other(root: Path, serve, publish) -> None:
     server = serve(model(root))
     publish(root, without_graph, name="broken")
