@@ -255,9 +255,12 @@ def _received(pictures: list[Picture], future: "Future[list[Outcome]]") -> Itera
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        yield from zip(pictures, future.result(), strict=True)
+        done = future.result()
     except BrokenProcessPool as error:
         raise DigitsError(
             "a process that read images ended. Free memory, or use --processes 1; a script of your own needs: "
             "if __name__ == '__main__':"
         ) from error
+    except Exception:  # what cannot be sent to a process: a Pillow image is decoded for it, and may be damaged
+        done = _attempt_all(pictures)
+    yield from zip(pictures, done, strict=True)

@@ -499,6 +499,12 @@ def test_slow_pictures_are_read_by_several_processes_in_order(asking, tmp_path):
     assert [result.error is None for result in results] == [True] * 44 + [False, True]
 
 
+def test_a_damaged_pillow_image_on_its_way_to_a_process_is_one_bad_result(asking, photo):
+    pictures = [*[photo] * 33, Image.open(io.BytesIO(photo[:5_000])), photo]
+    results = list(asking.stream(pictures, processes=2))
+    assert [type(result.error) for result in results] == [*[type(None)] * 33, InvalidImage, type(None)]
+
+
 def test_what_the_network_sees_can_be_had_without_a_server(mnist_test):
     with Client("127.0.0.1:1") as one:
         np.testing.assert_array_equal(one.preprocess(Image.fromarray(mnist_test[0][0])), mnist_test[0][0])
