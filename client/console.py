@@ -72,8 +72,7 @@ def run(app: "typer.Typer") -> None:
     Wrong usage (2) and Ctrl-C (130) are Typer's own.
     DIGITS_DEBUG=1 in the environment shows the traceback instead.
     """
-    _open_closed_descriptors()
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed, as by 2>&-)
+    _fill_closed()
     _prepare_stdout(sys.stdout)
     atexit.register(gc.freeze)  # or the last search for garbage takes a tenth of a short command's time
     with failures_told():
@@ -100,11 +99,13 @@ def failures_told(tell: Callable[[str], None] = note) -> Iterator[None]:
         fail(f"{what}. Check the path, its permissions and free space.", tell=tell)
 
 
-def _open_closed_descriptors() -> None:
-    """Send nowhere what of stdin, stdout and stderr the shell has closed (2>&-): a socket would take its number."""
-    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(opened)
+def _fill_closed() -> None:
+    """Put the null device where stdin, stdout or stderr is closed (`>&-`), or the next file would take its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def _prepare_stdout(out: Any) -> None:
@@ -112,8 +113,6 @@ def _prepare_stdout(out: Any) -> None:
 
     What a write that fails leaves in the buffer fails again in `_flush`, which tells it.
     """
-    if out is None:
-        return
     out.reconfigure(errors="backslashreplace")
     if out.write_through:
         sys.stdout = open(out.fileno(), "w", 1, out.encoding, out.errors, closefd=False)  # noqa: SIM115
@@ -122,8 +121,7 @@ def _prepare_stdout(out: Any) -> None:
 def _flush() -> None:
     """Write what stdout still holds while a failure of it can be told."""
     try:
-        if sys.stdout is not None:  # closed by the shell: >&-
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
         error.filename = "stdout"
         _silence(sys.stdout)  # or Python tries again at its end to write what is left

@@ -13,7 +13,7 @@ def progress(count: Callable[[], int] | None, lines: bool = False) -> Iterator[C
     `count` tells how many files there are; it runs in a thread, as walking through a million takes a while. With
     `lines`, stdout gets one a file: on a terminal there is no bar then, above which rich would wrap them.
     """
-    shared = sys.stdout is not None and sys.stdout.isatty()
+    shared = sys.stdout.isatty()
     if not sys.stderr.isatty() or (lines and shared):
         yield lambda: None
         return

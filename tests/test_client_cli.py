@@ -45,6 +45,14 @@ def test_words_that_cannot_be_written_change_no_exit_code(command, stderr):
     assert subprocess.run(f"{command} versions --models nowhere 2{stderr}", shell=True).returncode == 2
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_a_closed_stdout_stops_nothing(command, form, closed):
+    shell = f"{command} classify no.png {form} {closed}"
+    finished = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (finished.returncode, finished.stderr) == (1, "error: no.png: No such file or directory\n")
+
+
 def test_a_person_gets_a_table_and_under_it_how_good_each_model_is(digits, served, pictures):
     finished = digits("classify", "2.png", "deeper/4.jpg", "--server", served, cwd=pictures)
     assert (finished.returncode, finished.stderr) == (0, "")
