@@ -74,7 +74,7 @@ class Csv(Report):
     def __init__(self) -> None:
         # Names are bytes, which may be no text, and any text, which may not be in Windows' code page
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._writer = csv.writer(_Lines(), lineterminator="\r\n")
         self._writer.writerow((*self.COLUMNS, *self.DIGITS, "notes", "error"))
 
     def add(self, file: str, result: Result) -> None:
@@ -83,6 +83,13 @@ class Csv(Report):
         probabilities = known.get("probabilities", [""] * len(self.DIGITS))
         row = [known.get(name, "") for name in self.COLUMNS]
         self._writer.writerow([*row, *probabilities, "; ".join(known.get("notes", ())), known.get("error", "")])
+
+
+class _Lines:
+    """Ends rows with \\n which csv ends with \\r\\n, as before Python 3.13 it quotes what is in its line ends alone."""
+
+    def write(self, row: str) -> None:
+        sys.stdout.write(row.removesuffix("\r\n") + "\n")
 
 
 class Table(Report):

@@ -1,6 +1,7 @@
 """`digits classify` as a person or a program runs it: what it prints, where, and how it ends."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -170,6 +171,13 @@ def test_csv_has_the_same_fields_in_columns(digits, served, pictures):
         "error": "notes.txt: not an image that Pillow can read",
     }
     assert {name: text for name, text in blank.items() if text} == {"file": "blank.png", "notes": "no digit found"}
+
+
+def test_csv_quotes_a_name_with_any_line_end_and_ends_its_own_lines_as_unix_does(command):
+    names = ["no\r.png", "no\n.png", "no\r\n.png"]
+    printed = subprocess.run([command, "classify", *names, "--csv"], capture_output=True).stdout.decode()
+    assert [row[0] for row in csv.reader(io.StringIO(printed, newline=""))] == ["file", *names]
+    assert printed.partition("\n")[0].endswith("error")
 
 
 def test_the_help_names_every_key_of_the_json_lines(digits, served, pictures):
