@@ -1,7 +1,7 @@
 """Everything that can go wrong, named for what happened to the user.
 
     DigitsError                 exit code 1
-    ├── UsageError              2   an option or argument that cannot be right
+    ├── UsageError              2   an option or argument that cannot be right; a client that is closed
     ├── InvalidImage            1   a file or array that holds no readable image
     │   └── NoDigit             0   an image without ink: for the command line an answer, not a failure
     └── ServerError             1   the server answered with an error; `.status` is its gRPC status name
@@ -27,7 +27,7 @@ class DigitsError(Exception):
 
 
 class UsageError(DigitsError):
-    """An option or argument that cannot be right."""
+    """An option or argument that cannot be right, or a client that is closed."""
 
     exit_code = 2
 

@@ -718,6 +718,49 @@ def test_closing_twice_does_no_harm(served):
     assert repr(one) == f"Client('{served}', model='digits', version=None)"
 
 
+def test_a_closed_client_says_that_it_is_closed(told, asking):
+    asking.close()
+    for call in (lambda: asking.classify([ONE]), asking.benchmark, asking.status, asking.wait_until_ready):
+        with pytest.raises(client.UsageError, match=f"^the client of {told.address} is closed. Make another"):
+            call()
+
+
+def test_a_stream_of_a_closed_client_says_so_too(told):
+    with Client(told.address) as one:
+        stream = one.stream([ONE])
+    with pytest.raises(client.UsageError, match="is closed"):
+        next(stream)
+
+
+@pytest.fixture
+def silent(told):
+    """Tells when the server, which does not answer, has been asked."""
+    asked, release = threading.Event(), threading.Event()
+    told.answers[STATUS] = lambda request: (asked.set(), release.wait(60))
+    yield asked
+    release.set()
+
+
+def test_closing_during_a_call_cancels_the_request_and_not_the_task(told, silent):
+    async def close_meanwhile():
+        async with AsyncClient(told.address) as one:
+            call = asyncio.create_task(one.status())
+            await asyncio.to_thread(silent.wait, 60)
+        await call
+
+    with pytest.raises(client.RequestCancelled, match=f"^the call to {told.address} was cancelled"):
+        asyncio.run(close_meanwhile())
+
+
+def test_a_task_that_is_cancelled_during_a_call_ends_as_tasks_do(told, silent):
+    async def give_up():
+        async with AsyncClient(told.address) as one, asyncio.timeout(0.1):
+            await one.status()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+
+
 def test_the_port_may_be_left_out():
     with Client("localhost") as one:
         assert one.server == "localhost:8500"
