@@ -11,7 +11,9 @@ import grpc
 
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.calls import ask
+from client.channel import Security
 from client.connection import IN_FLIGHT, Connection
+from client.errors import UsageError
 from client.number import Number, find_number
 from client.patience import PATIENCE, Wait, available
 from client.prepare import Batch, Picture, batches
@@ -22,7 +24,7 @@ Flight = tuple[Batch, "asyncio.Task[list[Prediction]]"]
 
 
 class AsyncClient(Connection):
-    """Reads digits through a server, in one event loop. The arguments and errors are Client's.
+    """Reads digits through a server, in the event loop that it is made in. The arguments and errors are Client's.
 
         async with AsyncClient("127.0.0.1:8500") as client:
             [prediction] = await client.classify(["seven.png"])
@@ -97,6 +99,14 @@ class AsyncClient(Connection):
                 if version := available(await self._ask(self._peer.status(), timeout=wait.look(self.timeout))):
                     return version
             await asyncio.sleep(wait.pause())
+
+    def _connect(self, security: Security) -> Any:
+        """Connect, where there is a loop: grpc.aio would take another one than asyncio.run, and fail at every call."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise UsageError("an AsyncClient belongs to its event loop: make it inside a coroutine") from error
+        return super()._connect(security)
 
     async def _predict(self, batch: Batch, patience: float) -> list[Prediction]:
         if not batch.images:

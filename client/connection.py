@@ -43,7 +43,7 @@ class Connection:
         self._owns_channel = channel is None
         if channel is not None and any((tls, ca, cert, key, token)):
             raise UsageError("a channel of your own is as safe as you made it: leave out tls, ca, cert, key and token")
-        self._channel = channel or connect(self._api, self.server, Security(tls, ca, cert, key, token))
+        self._channel = channel or self._connect(Security(tls, ca, cert, key, token))
         self._checked = False
 
     def __repr__(self) -> str:
@@ -53,6 +53,9 @@ class Connection:
     def preprocess(picture: Picture) -> Pixels:
         """Give what the network sees of a picture, uint8 [28, 28]. Raises InvalidImage."""
         return prepare(picture).pixels
+
+    def _connect(self, security: Security) -> Any:
+        return connect(self._api, self.server, security)
 
     def _budget(self, patience: float = 0, timeout: float | None = None) -> Budget:
         return Budget(timeout or self.timeout, patience)

@@ -718,6 +718,11 @@ def test_closing_twice_does_no_harm(served):
     assert repr(one) == f"Client('{served}', model='digits', version=None)"
 
 
+def test_an_async_client_outside_a_loop_is_a_usage_error():
+    with pytest.raises(client.UsageError, match="make it inside a coroutine"):
+        AsyncClient()
+
+
 def test_a_closed_client_says_that_it_is_closed(told, asking):
     asking.close()
     for call in (lambda: asking.classify([ONE]), asking.benchmark, asking.status, asking.wait_until_ready):
