@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from client import answers, contract
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.digit import Pixels
-from client.errors import ContractMismatch
+from client.errors import ContractMismatch, UsageError
 from client.proto import serving_pb2 as messages
 from client.tensors import Array, pack_content
 
@@ -45,11 +45,17 @@ class Question(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Peer:
-    """A model at a server, as requests and error messages name them; no version is the newest."""
+    """A model at a server, as requests and error messages name them; no version is the newest.
+
+    Raises UsageError for a model or version that no request can hold.
+    """
 
     server: str
     model: str
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        self._spec()
 
     def predict(self, images: Sequence[Pixels]) -> Question[list[Prediction]]:
         """Ask what the images show."""
@@ -95,10 +101,14 @@ class Peer:
         return messages.PredictRequest(model_spec=self._spec(signature, version), inputs={name: pack_content(value)})
 
     def _spec(self, signature: str = "", version: int | None = None) -> messages.ModelSpec:
-        spec = messages.ModelSpec(name=self.model, signature_name=signature)
         wanted = self.version if version is None else version
-        if wanted is not None:
-            spec.version.value = wanted
+        try:
+            spec = messages.ModelSpec(name=self.model, signature_name=signature)
+            if wanted is not None:
+                spec.version.value = wanted
+        except ValueError as error:
+            name = self.model if wanted is None else f"{self.model} version {wanted}"
+            raise UsageError(f"model {name}: give a name in UTF-8, and a version below 2⁶³") from error
         return spec
 
 

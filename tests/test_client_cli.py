@@ -277,6 +277,13 @@ def test_a_failure_is_one_line_with_the_next_step_and_its_exit_code(failure, dig
     assert re.sub(r" \(111\)", "", finished.stderr) == f"error: {message.replace('SERVER', served)}\n"
 
 
+@pytest.mark.parametrize("option", ["--model", "--server"])
+def test_an_option_that_is_no_utf_8_is_a_usage_error_too(command, option):
+    finished = subprocess.run([command, "status", option, b"h\xff"], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert re.fullmatch("error: (model|server) h\N{REPLACEMENT CHARACTER}: give .+\n", finished.stderr)
+
+
 def test_another_service_behind_the_address_is_named_as_such(digits, pictures):
     server = subprocess.Popen(
         [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],

@@ -775,6 +775,9 @@ def test_the_port_may_be_left_out():
     "wrong",
     [
         {"server": "http://localhost:8500"},
+        {"server": "h\udcff:8500"},
+        {"model": "\udcff"},
+        {"version": 2**63},
         {"timeout": 0},
         {"timeout": math.nan},
         {"timeout": math.inf},
