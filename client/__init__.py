@@ -74,13 +74,14 @@ _HOMES = {
     **dict.fromkeys(("Benchmark", "Prediction", "VersionStatus"), "client.answers"),
 }
 
+if not TYPE_CHECKING:  # or every name would be one of ours to a type checker
 
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562)."""
-    if name == "__version__":
-        from importlib.metadata import version
+    def __getattr__(name: str) -> Any:
+        """Load a public name on first use (PEP 562)."""
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return version("mnist-digits")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "client.errors")), name)
+            return version("mnist-digits")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES.get(name, "client.errors")), name)

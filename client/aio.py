@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -55,7 +55,7 @@ class AsyncClient(Connection):
 
     async def stream(
         self, pictures: Iterable[Picture], *, processes: int = 1, patience: float = PATIENCE
-    ) -> AsyncIterator[Result]:
+    ) -> AsyncGenerator[Result, None]:
         """Classify any number of pictures in bounded memory, as Client.stream does."""
         flights: deque[Flight] = deque()
         source = batches(pictures, processes, self._batch)

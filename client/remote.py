@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -60,7 +60,7 @@ class Client(Connection):
 
     def stream(
         self, pictures: Iterable[Picture], *, processes: int = 1, patience: float = PATIENCE
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Classify any number of pictures in bounded memory: one Result each, in order, also for a bad one.
 
         More `processes` read slow pictures side by side; they import the script that asks for them, which must do its

@@ -791,6 +791,28 @@ def test_arguments_that_cannot_be_right_are_usage_errors(wrong):
         Client(**wrong)
 
 
+TYPED = """
+from contextlib import aclosing, closing
+from client import AsyncClient, Client, Clientt
+
+with Client() as one, closing(one.stream(["7.png"])) as results:
+    print(next(results).expect().digit)
+one.stream([]).close()
+
+async def several() -> None:
+    async with AsyncClient() as one, aclosing(one.stream(["7.png"])) as results:
+        print([result.error async for result in results])
+"""
+
+
+def test_an_apps_types_are_checked_and_a_wrong_name_is_found(tmp_path):
+    (tmp_path / "app.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", tmp_path / "app.py"]
+    finished = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    wrong, _ = finished.stdout.splitlines()
+    assert 'app.py:3: error: Module "client" has no attribute "Clientt"' in wrong
+
+
 def test_the_package_exports_exactly_its_public_names():
     assert client.__all__ == sorted(client.__all__)
     for name in client.__all__:
