@@ -1,6 +1,6 @@
 """The digits of a number in one picture, from left to right: where they are, and what they look like to the network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -34,7 +34,7 @@ class Place:
     """A digit's box in the picture, and what the network sees of it."""
 
     box: Box
-    pixels: Pixels
+    pixels: Pixels = field(compare=False)  # an array's == is none
     notes: tuple[str, ...] = ()
 
 

@@ -9,7 +9,7 @@ from client.errors import InvalidImage
 from client.prepare import Batch, Picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a picture may be an array, whose == is none
 class Result:
     """One picture's outcome: `prediction`, or else `error`, which is NoDigit when the paper is blank."""
 

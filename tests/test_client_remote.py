@@ -414,6 +414,14 @@ def test_a_stream_reads_no_further_ahead_than_a_few_batches(told):
         stream.close()
 
 
+def test_results_and_numbers_can_be_compared_and_kept_in_sets(asking, photo):
+    results = list(asking.stream([ONE, ONE]))
+    assert len({*results, *results}) == 2
+    assert results[0] != results[1]
+    number = asking.read(photo)
+    assert {number} == {asking.read(photo)}
+
+
 @pytest.fixture
 def photo():
     """The bytes of a JPEG of 2000 by 1500 pixels with a stroke."""
