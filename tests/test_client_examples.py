@@ -62,6 +62,18 @@ def test_the_python_examples_classify_files(example, served, mnist_test, tmp_pat
     assert second.startswith("blank.png: ")
 
 
+def test_a_name_that_is_no_text_is_printed_all_the_same(tmp_path) -> None:
+    Image.new("L", (50, 50), 255).save(tmp_path / "\udcff.png")
+    finished = subprocess.run(
+        [sys.executable, CLIENT / "examples/classify.py", "\udcff.png"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        text=True,
+    )
+    assert (finished.stdout, finished.stderr) == ("\\udcff.png: no digit\n", "")
+
+
 def test_node_with_only_our_proto_files_gets_the_same_answer(predict_mjs: Path, served: str, expected) -> None:
     finished = subprocess.run(["node", predict_mjs, served], capture_output=True, text=True, timeout=60)
     assert (finished.returncode, finished.stderr) == (0, "")

@@ -5,6 +5,8 @@ import sys
 
 from client import Client, NoDigit
 
+sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may be no text
+
 with Client(os.environ.get("DIGITS_SERVER", "127.0.0.1:8500")) as client:
     for result in client.stream(sys.argv[1:]):
         if result.prediction:

@@ -16,4 +16,5 @@ async def main() -> None:
             print(f"{result.picture!s}: {answer}")
 
 
+sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may be no text
 asyncio.run(main())
