@@ -15,10 +15,10 @@ import fsspec
 import pyarrow as pa
 from pyarrow import dataset
 
+from client.batches import BATCH
 from client.cluster import connected
 from client.errors import DigitsError, UsageError
 from client.files import all_files, endings
-from client.prepare import BATCH
 from client.remote import Client
 from client.report import record
 from client.run import Run

@@ -3,11 +3,12 @@
 from typing import Any, ClassVar
 
 from client import contract
+from client.batches import BATCH
 from client.channel import File, Security, connect, named
 from client.digit import Pixels
 from client.errors import UsageError
 from client.patience import Budget, positive
-from client.prepare import BATCH, Picture, prepare
+from client.prepare import Picture, prepare
 from client.questions import Peer
 
 IN_FLIGHT = 3

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Self
 import grpc
 
 from client.answers import Benchmark, Prediction, VersionStatus
+from client.batches import Batch, batches
 from client.calls import Call
 from client.connection import IN_FLIGHT, Connection
 from client.number import Number, find_number
 from client.patience import PATIENCE, Wait, available
-from client.prepare import Batch, Picture, batches
+from client.prepare import Picture
 from client.questions import MOST_ROWS, ROWS, Answer, Question
 from client.results import Result, results
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from client.answers import Prediction
+from client.batches import Batch
 from client.digit import Prepared
 from client.errors import InvalidImage
-from client.prepare import Batch, Picture
+from client.prepare import Picture
 
 
 @dataclass(frozen=True, eq=False)  # a picture may be an array, whose == is none

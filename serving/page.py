@@ -27,10 +27,11 @@ from urllib.parse import unquote
 from PIL import Image
 
 from client.answers import Prediction
+from client.batches import Batch
 from client.contract import CLASSES, IMAGE_SIZE
 from client.errors import ContractMismatch
 from client.image import Guard
-from client.prepare import Batch, attempt
+from client.prepare import attempt
 from client.proto.serving_pb2 import PredictRequest, PredictResponse
 from client.questions import Peer
 from client.report import record

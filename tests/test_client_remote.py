@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 import client
-from client import AsyncClient, Client, ContractMismatch, InvalidImage, Prediction, contract, errors, prepare
+from client import AsyncClient, Client, ContractMismatch, InvalidImage, Prediction, batches, contract, errors
 from client.answers import INPUTS, OUTPUTS
 from client.proto import serving_pb2 as messages
 from client.proto.tensor_pb2 import DataType, TensorInfo
@@ -307,7 +307,7 @@ def test_a_refused_request_is_sent_again_until_it_is_taken(told, asking):
 
 @pytest.mark.parametrize("limit", [("--max-images", "100"), ("--max-message-mib", "1")], ids=["images", "bytes"])
 def test_a_request_that_is_too_large_is_refused_once_and_smaller_ones_are_answered(launch, opened, limit, monkeypatch):
-    monkeypatch.setattr(prepare, "LONGEST_WAIT", 60)  # a busy machine would send a part of the 1,500
+    monkeypatch.setattr(batches, "LONGEST_WAIT", 60)  # a busy machine would send a part of the 1,500
     server = launch(*limit).endpoints["gRPC"]
     with opened(server, batch=1500, timeout=600) as one, pytest.raises(client.InvalidRequest, match="with --batch"):
         one.classify([ONE] * 1500)
@@ -456,7 +456,7 @@ def test_a_bad_pillow_image_is_an_invalid_image_too(asking, photo):
 READING = """
 import sys
 from multiprocessing import active_children
-from client.prepare import outcomes
+from client.batches import outcomes
 for _ in outcomes(sys.argv[1:] * 99_999, 2):
     print(len(active_children()), flush=True)
 """
@@ -483,7 +483,7 @@ def test_a_script_that_its_processes_run_again_is_told_what_it_lacks(tmp_path, p
 
 NOWHERE = """
 import sys, tempfile
-from client.prepare import outcomes
+from client.batches import outcomes
 tempfile.tempdir = "/nowhere"  # as on a read-only root, where no folder is found
 print(sum(1 for _ in outcomes(iter(sys.argv[1:] * 40), 2)))
 """

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client.batches import BATCH
 from client.contract import GRPC_PORT, REST_PORT
-from client.prepare import BATCH
 
 ROOT = Path(__file__).parent.parent
 OLDEST = "1.30"
