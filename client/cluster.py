@@ -10,6 +10,7 @@ from typing import Any
 
 from client.console import require
 from client.errors import DigitsError
+from client.stderr import own_stderr, silenced_stderr
 
 NAMESPACE = "digits"
 REACH_SECONDS = 5.0
@@ -57,16 +58,11 @@ def _resolve(address: str) -> str:
 @contextmanager
 def _quiet_core() -> Iterator[None]:
     """Send nowhere what Ray's C++ core prints on stderr's descriptor; Python's stderr has one of its own meanwhile."""
-    sys.stderr.flush()
-    shown, kept = sys.stderr, os.dup(2)
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    os.close(sink)
+    shown = sys.stderr
+    own_stderr()
     try:
-        yield
+        with silenced_stderr():
+            yield
     finally:
         sys.stderr.close()
         sys.stderr = shown
-        os.dup2(kept, 2)
-        os.close(kept)

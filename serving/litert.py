@@ -22,9 +22,9 @@ from client.contract import (
     ROW,
     SERVING_SIGNATURE,
 )
+from client.stderr import silenced_stderr
 from client.tensors import Array
 from serving import versions
-from serving.engine import silenced_stderr
 from serving.errors import ServingError, invalid
 from serving.limits import Budget
 from serving.signatures import Signatures

@@ -18,11 +18,11 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what ma
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from client.stderr import own_stderr
 from serving import reflection
 from serving.announcement import announcement
 from serving.catalog import open_catalog
 from serving.dataplane import Dataplane
-from serving.engine import own_stderr
 from serving.grpc_api import handlers
 from serving.health import Health
 from serving.http_server import HttpServer

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from client.stderr import silenced_stderr
 from client.tensors import Array
-from serving.engine import silenced_stderr
 from serving.errors import STATUSES, ServingError, invalid, too_late
 from serving.limits import Budget
 from serving.signatures import Signatures
