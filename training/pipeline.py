@@ -178,9 +178,8 @@ def _finished(run_dirs: list[Path]) -> dict[Path, Result]:
 
 def _exported(models: Path, finished: Iterable[Result], rows: list[Result]) -> dict[str, Path]:
     """Find what this command exported before it was interrupted: newest versions of these runs, with this table."""
-    table = {row.run for row in rows}
     latest = [(row, found[1]) for row in finished if (found := latest_version(models / row.model))]
-    return {row.model: version for row, version in latest if results.holds(version, row.run, table)}
+    return {row.model: version for row, version in latest if results.holds(version, row.run, rows)}
 
 
 def _publish(

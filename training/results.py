@@ -114,12 +114,13 @@ def own_result(version_dir: Path) -> Result:
         raise DigitsError(f"{version_dir}: {reason}. Delete this version or export again.") from None
 
 
-def holds(version_dir: Path, run: str, table: set[str]) -> bool:
-    """Tell whether a version holds a run, and a table of these runs."""
+def holds(version_dir: Path, run: str, rows: list[Result]) -> bool:
+    """Tell whether a version holds a run, and a table of these very rows."""
+    wanted = [dataclasses.replace(row, served=row.run == run) for row in rows]
     try:
         content = benchmark(version_dir)
-        return bool(content["run"] == run and {row["run"] for row in content["results"]} == table)
-    except (DigitsError, KeyError, TypeError):
+        return bool(content["run"] == run and content["results"] == json.loads(to_json(wanted)))
+    except (DigitsError, KeyError):
         return False
 
 
