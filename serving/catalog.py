@@ -94,13 +94,14 @@ class Catalog:
 
     def _ask_source(self) -> bool:
         """Follow the source's list; False when it cannot be had, which leaves everything as it is."""
+        before = self._models
         try:
-            models = self._source.models(self._models) if self._asks_source else None  # may hang: no lock
+            models = self._source.models(before) if self._asks_source else None  # may hang: no lock
         except OSError as error:
             self._complaints.say_unreadable("", error)
             return False
         with self._configuring:
-            if models is not None and self._asks_source:  # still: a reload may have come in between
+            if models is not None and self._models is before:  # else a reload has come in between
                 self._configure(models)
         return True
 

@@ -55,6 +55,7 @@ class Servable:
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
         self._labels: dict[str, int] = {}
+        self._aside: set[int] = set()  # available for a label alone
         self.unreadable = ""
         """Why the last poll could not read its folder, if so."""
 
@@ -64,6 +65,8 @@ class Servable:
         A label moves as soon as its new version is available; until then the one that it was on answers.
         """
         with self._lock:
+            if config is not None and config == self._config:
+                return  # a poll under way follows it already
             self._config = config
             self._move_labels()
         if config is None:
@@ -89,7 +92,7 @@ class Servable:
         """Lend a version by number or label, the newest for None, and keep it loaded meanwhile. Raises ServingError."""
         with self._lock:  # the label too: its version cannot be unloaded in between
             which = self._labels.get(which, which) if isinstance(which, str) else which
-            number = max(self._available, default=-1) if which is None else which
+            number = self._newest() if which is None else which
             version = None if isinstance(number, str) else self._available.get(number)
             if version is None or version.model is None:
                 raise not_found(self.name, which)
@@ -107,7 +110,7 @@ class Servable:
     def served(self) -> Version | None:
         """The version that answers when none is asked for."""
         with self._lock:
-            return self._available.get(max(self._available, default=-1))
+            return self._available.get(self._newest())
 
     @property
     def lacking(self) -> str:
@@ -223,6 +226,10 @@ class Servable:
             label: number if number in self._available else used.get(label, number) for label, number in labels.items()
         }
 
+    def _newest(self) -> int:
+        """Give the version that answers when none is asked for, -1 for none; needs the lock."""
+        return max(self._available.keys() - self._aside or self._available, default=-1)
+
     def _waiting(self) -> dict[str, int]:
         """Give the labels that are on another version than they shall be, as that is not available; needs the lock."""
         labels = self._config.version_labels if self._config else {}
@@ -233,6 +240,7 @@ class Servable:
             if config is not self._config:
                 return  # the next poll knows what to keep now
             kept = {*ready, *self._waiting().values()}
+            self._aside = kept - ready
             others = [version for number, version in self._available.items() if number not in kept]
             for version in others:
                 version.state = "UNLOADING"

@@ -307,6 +307,15 @@ def test_a_label_that_a_file_moves_to_a_version_that_does_not_answer_stays_where
     assert (server.version(), predict(server, version_label="stable").version.value) == (2, 1)
 
 
+def test_a_version_that_a_label_alone_keeps_answers_by_it_alone(root: Path, serve, publish, tmp_path: Path) -> None:
+    publish(root)
+    server = serve(model(root, "specific { versions: 2 }", stable=2))
+    write(tmp_path, model(root, "specific { versions: 1 }", stable=11))
+    server.wait_for("digits/1: serving")
+    server.wait_for("warning: ")
+    assert (server.version(), predict(server, version_label="stable").version.value) == (1, 2)
+
+
 def test_a_reload_replaces_the_models(root: Path, serve, wait_until) -> None:
     server = serve(model(root))
     assert failure(server.version, "A")[0] == "NOT_FOUND"
