@@ -14,6 +14,8 @@ Log = Callable[[str], None]
 
 LOOK_SECONDS = 1.0
 """How long new folders are waited for; those on a mount that hangs are looked into beside the others."""
+FIRST_LOOK_SECONDS = 30.0
+"""How long a start waits for the first model before that: a mount may be slow."""
 
 
 class Complaints:
@@ -87,7 +89,7 @@ class ModelRoot:
                 raise
             return None  # to come, with the first training
         self._complaints.over("")
-        new = self._models_among([name for name in found if name not in current])
+        new = self._models_among([name for name in found if name not in current], first=not current)
         return {**current, **{name: config.from_folder(self._root / name) for name in new}} if new else None
 
     def _may_be_model(self, entry: os.DirEntry[str]) -> bool:
@@ -99,13 +101,16 @@ class ModelRoot:
             return False
         return entry.name[0] != "." and (entry.is_dir(follow_symlinks=False) or entry.is_symlink())
 
-    def _models_among(self, names: list[str]) -> list[str]:
+    def _models_among(self, names: list[str], first: bool) -> list[str]:
         """Look into folders, each on a thread of its own; what one holds that takes longer is known another time."""
         if self._only:
             return [name for name in names if name == self._only]
         looks = [threading.Thread(target=self._look, args=(name,), daemon=True) for name in names]
         for look in looks:
             look.start()
+        end = time.monotonic() + FIRST_LOOK_SECONDS * first
+        while not self._hold_versions and any(look.is_alive() for look in looks) and time.monotonic() < end:
+            time.sleep(0.01)
         join(looks, LOOK_SECONDS)
         return [name for name in names if name in self._hold_versions]
 

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2
 
 from client.channel import Security, connect
 from client.proto.config_pb2 import ModelConfig
-from serving import versions
+from serving import sources, versions
 from serving.catalog import Catalog
 from serving.errors import ServingError
 from serving.poller import FIRST_LOAD_SECONDS
@@ -293,6 +293,11 @@ def test_models_that_hang_share_the_time_that_is_waited_for_them(tmp_path: Path,
     catalog.poll(0.5)
     assert 0.5 < time.monotonic() - start < 5
     wait_until(lambda: catalog.names() == [*"abcdef"])  # the last ones are begun, too
+
+
+def test_a_start_waits_for_the_first_model_of_a_root_that_is_slow_to_list(root: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sources, "LOOK_SECONDS", 0)
+    assert ModelRoot(root, Complaints(print)).models({})
 
 
 def test_a_name_that_no_configuration_has_any_more_costs_no_look(tmp_path: Path, monkeypatch, wait_until) -> None:
