@@ -96,7 +96,7 @@ def _started(processes: int) -> "ProcessPoolExecutor | None":
     try:
         pool = ProcessPoolExecutor(processes, get_context(method), _end_with_parent)
         pool.submit(_attempt_all, [])
-    except OSError:
+    except (OSError, EOFError):  # EOFError: what starts processes could not start one itself
         return None
     return pool
 

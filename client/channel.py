@@ -93,7 +93,7 @@ def named(server: str) -> str:
     if "://" in server.removeprefix(DNS):
         raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")
     names = [part.strip() for part in server.removeprefix(DNS).split(",")]
-    if not all(names) or not server.isprintable() or (server.startswith(DNS) and len(names) > 1):
+    if not all(names) or not "".join(names).isprintable() or (server.startswith(DNS) and len(names) > 1):
         raise UsageError(f"server {server or 'empty'}: give HOST:PORT, or several with commas between them")
     return (DNS if server.startswith(DNS) else "") + ",".join(map(_with_port, names))
 

@@ -56,7 +56,7 @@ def _matches(pattern: str) -> list[str]:
 def _once(paths: Iterable[str]) -> Iterable[str]:
     """Give each file by its shortest path: links in circles lead to it by many."""
     real, once = cache(os.path.realpath), dict[tuple[str, str], str]()
-    for path in sorted(paths, key=len, reverse=True):
+    for path in sorted(paths, key=lambda path: (len(path), path), reverse=True):
         folder, name = os.path.split(path.rstrip("/"))
         once[real(folder), name] = path
     return once.values()

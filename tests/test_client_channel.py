@@ -158,6 +158,7 @@ def test_a_name_with_several_addresses_is_resolved_by_dns():
         ("[::1]:9", "[::1]:9"),
         ("[::1]", "[::1]:8500"),
         ("::1,a", "[::1]:8500,a:8500"),
+        ("a,\tb\r\n", "a:8500,b:8500"),
         ("unix:/tmp/digits", "unix:/tmp/digits"),
     ],
 )
