@@ -287,7 +287,7 @@ def test_after_an_interrupted_export_the_same_command_exports_the_rest(trained, 
 def test_a_version_with_other_figures_is_not_taken_for_the_one_to_export(model_root):
     rows = [results.own_result(model_root / letter / "1") for letter in "AB"]
     assert results.holds(model_root / "A" / "1", rows[0].run, rows)
-    assert not results.holds(model_root / "A" / "1", rows[0].run, [results.of_seeds(rows[:1]), rows[1]])
+    assert not results.holds(model_root / "A" / "1", rows[0].run, [results.of_seeds([rows[0], *rows[:1]]), rows[1]])
 
 
 def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
