@@ -37,9 +37,10 @@ EVENNESS = 0.7
 """0 leaves strokes as they are, 1 makes all of them as dark."""
 PALE = 0.05
 """What is paler is not made darker than ink of this darkness would be."""
-_Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + np.float32(0.5)
+_CORNERS = 0, IMAGE_SIZE - 1, -IMAGE_SIZE, -1
+_Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + 0.5
 _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
-"""float32 [3, 784]: times an image these are its mass, and its mass times the middle of it, down and to the right."""
+"""float64 [3, 784]: times an image these are its mass, and its mass times the middle of it, down and to the right."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,19 @@ def as_mnist(image: Image.Image) -> Pixels | None:
     """
     if image.mode != "L" or image.size != (IMAGE_SIZE, IMAGE_SIZE):
         return None
-    ink = np.asarray(image)
-    corners = {int(ink[y, x]) for y in (0, -1) for x in (0, -1)}  # a digit may touch the border
+    pixels = image.tobytes()
+    corners = {pixels[at] for at in _CORNERS}  # a digit may touch the border
     if corners == {255}:
-        ink, image = ~ink, ImageChops.invert(image)
+        image = ImageChops.invert(image)
+        pixels = image.tobytes()
     elif corners != {0}:
         return None
     left, top, right, bottom = image.getbbox() or (0, 0, 0, 0)
     if max(right - left, bottom - top) != BOX:
         return None
-    mass, *moments = _MOMENTS.dot(ink.reshape(-1).astype(np.float32)).tolist()
-    return ink if all(abs(moment / mass - IMAGE_SIZE / 2) <= 1 for moment in moments) else None
+    ink = np.frombuffer(pixels, np.uint8)
+    mass, *moments = _MOMENTS.dot(ink).tolist()
+    return ink.reshape(image.size) if all(abs(moment / mass - IMAGE_SIZE / 2) <= 1 for moment in moments) else None
 
 
 def _centre(line: NDArray[Any]) -> float:

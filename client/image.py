@@ -154,6 +154,7 @@ def reduce(image: Image.Image, size: int, max_pixels: int, *, draft: bool = Fals
 
 def shrink(image: Image.Image, size: int) -> Image.Image:
     """Mends size: brings any mode to F, L, RGB or RGBA and its longer side down to `size`."""
+    image.load()
     deep = image.mode.startswith(("I", "F"))
     if deep:
         image = image.convert("F")
@@ -162,7 +163,7 @@ def shrink(image: Image.Image, size: int) -> Image.Image:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     scale = size / max(image.size)
-    small = image.copy() if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
+    small = image if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
     return stretch_deep(small) if deep else small
 
 
