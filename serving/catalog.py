@@ -10,9 +10,9 @@ from pathlib import Path
 from client.contract import MODEL
 from client.proto.config_pb2 import ModelConfig
 from serving import config
-from serving.errors import ServingError, invalid
+from serving.errors import ServingError, invalid, not_found, unknown_label
 from serving.model import Model
-from serving.servable import Log, Servable, Version, not_found
+from serving.servable import Log, Servable, Version
 from serving.settings import Settings
 from serving.sources import Complaints, ConfigFile, ModelRoot, Source, join
 
@@ -72,7 +72,7 @@ class Catalog:
             raise invalid("ModelSpec has no name specified.")
         servable = self._servables.get(name)
         if servable is None:
-            raise not_found(name, which)
+            raise unknown_label(which) if isinstance(which, str) else not_found(name, which)
         return servable.use(which)
 
     def history(self, name: str) -> list[Version]:

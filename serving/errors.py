@@ -39,6 +39,17 @@ def invalid(message: str) -> ServingError:
     return ServingError("INVALID_ARGUMENT", message)
 
 
+def unknown_label(label: str) -> ServingError:
+    """Make TensorFlow Serving's error for a label that no version has."""
+    return invalid(f"Unrecognized servable version label: {label}")
+
+
+def not_found(model: str, version: int | None) -> ServingError:
+    """Make TensorFlow Serving's error for a version of a model, or None for its newest, that does not answer now."""
+    asked = f"Latest({model})" if version is None else f"Specific({model}, {version})"
+    return ServingError("NOT_FOUND", f"Servable not found for request: {asked}")
+
+
 def too_late() -> ServingError:
     """Make the error for a request whose time is over, with TensorFlow Serving's text."""
     return ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")

@@ -16,7 +16,8 @@ from typing import Literal
 
 from client.proto.config_pb2 import ModelConfig, VersionPolicy
 from serving import versions
-from serving.errors import ServingError, invalid
+from serving.errors import ServingError, not_found
+from serving.labels import Labels
 from serving.model import Model
 
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
@@ -54,21 +55,18 @@ class Servable:
         self._on_disk: Mapping[int, Path] = {}
         self._met: dict[int, Version] = {}
         self._available: dict[int, Version] = {}
-        self._labels: dict[str, int] = {}
+        self._labels = Labels()
         self._aside: set[int] = set()  # available for a label alone
         self.unreadable = ""
         """Why the last poll could not read its folder, if so."""
 
     def configure(self, config: ModelConfig | None) -> None:
-        """Follow another configuration from the next poll on; None serves nothing any more, at once.
-
-        A label moves as soon as its new version is available; until then the one that it was on answers.
-        """
+        """Follow another configuration from the next poll on, its labels at once; None serves nothing any more."""
         with self._lock:
             if config is not None and config == self._config:
                 return  # a poll under way follows it already
             self._config = config
-            self._move_labels()
+            self._labels.want(config.version_labels if config else {}, self._available)
         if config is None:
             self._unload_others(set(), config)  # a poll may be under way, of a version that loads without end
 
@@ -91,9 +89,8 @@ class Servable:
     def use(self, which: int | str | None = None) -> Iterator[tuple[int, Model]]:
         """Lend a version by number or label, the newest for None, and keep it loaded meanwhile. Raises ServingError."""
         with self._lock:  # the label too: its version cannot be unloaded in between
-            which = self._labels.get(which, which) if isinstance(which, str) else which
-            number = self._newest() if which is None else which
-            version = None if isinstance(number, str) else self._available.get(number)
+            which = self._labels.version(which) if isinstance(which, str) else which
+            version = self._available.get(self._newest() if which is None else which)
             if version is None or version.model is None:
                 raise not_found(self.name, which)
             version.users += 1
@@ -116,7 +113,7 @@ class Servable:
     def lacking(self) -> str:
         """What the configuration names and does not get, for the operator; empty when nothing."""
         with self._lock:
-            config, waiting = self._config, self._waiting()
+            config, waiting = self._config, self._labels.waiting
         if not config:
             return ""
         if not self._on_disk:
@@ -126,8 +123,8 @@ class Servable:
         if missing:
             return f"no version {missing} in {config.base_path}, as its configuration wants"
         return ", ".join(
-            f"label {label} stays with version {number} until version {config.version_labels[label]} is available"
-            for label, number in waiting.items()
+            f"label {label} stays with version {number} until version {wanted} is available"
+            for label, (number, wanted) in waiting.items()
         )
 
     def is_available(self, number: int) -> bool:
@@ -198,7 +195,7 @@ class Servable:
         with self._lock:
             version.model, version.state, version.files = model, "AVAILABLE", frozenset()
             self._available[version.number] = version
-            self._move_labels()
+            self._labels.move(self._available)
         seconds = time.perf_counter() - start
         self._log(f"{self.name}/{version.number}: serving with {model.engine}{because} (loaded in {seconds:.2f} s)")
         return True
@@ -218,28 +215,15 @@ class Servable:
             f"({kept}tried again, at once when its files change)"
         )
 
-    def _move_labels(self) -> None:
-        """Put labels where they shall be, as far as versions are available; needs the lock."""
-        labels = self._config.version_labels if self._config else {}
-        used = {label: number for label, number in self._labels.items() if number in self._available}
-        self._labels = {
-            label: number if number in self._available else used.get(label, number) for label, number in labels.items()
-        }
-
     def _newest(self) -> int:
         """Give the version that answers when none is asked for, -1 for none; needs the lock."""
         return max(self._available.keys() - self._aside or self._available, default=-1)
-
-    def _waiting(self) -> dict[str, int]:
-        """Give the labels that are on another version than they shall be, as that is not available; needs the lock."""
-        labels = self._config.version_labels if self._config else {}
-        return {label: number for label, number in self._labels.items() if labels[label] != number}
 
     def _unload_others(self, ready: set[int], config: ModelConfig | None) -> None:
         with self._lock:
             if config is not self._config:
                 return  # the next poll knows what to keep now
-            kept = {*ready, *self._waiting().values()}
+            kept = {*ready, *(number for number, _ in self._labels.waiting.values())}
             self._aside = kept - ready
             others = [version for number, version in self._available.items() if number not in kept]
             for version in others:
@@ -273,11 +257,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
-
-
-def not_found(model: str, which: int | str | None) -> ServingError:
-    """Make TensorFlow Serving's error for a model or version that does not answer now, or a label that is unknown."""
-    if isinstance(which, str):
-        return invalid(f"Unrecognized servable version label: {which}")
-    asked = f"Latest({model})" if which is None else f"Specific({model}, {which})"
-    return ServingError("NOT_FOUND", f"Servable not found for request: {asked}")

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from client.console import note
-from client.contract import MODEL
 from client.errors import DigitsError
-from serving.releases import list_releases
-from serving.versions import copy_version, latest_version
+from serving.versions import latest_version
 from training import checkpoint, hosts, results, workers
 from training.job import Job, Progress
 from training.progress import Display
+from training.promotion import promote
 from training.results import Result
 
 
@@ -192,8 +191,9 @@ def _publish(
         if result.model not in outcome.published
     )
     _export(tasks, parallel, runner, outcome)
-    if outcome.published:
-        _promote(models, outcome)
+    exported = [row for row in outcome.finished.values() if row.model in outcome.published]
+    if exported:
+        promote(models, exported, outcome.published)
 
 
 def _export(
@@ -230,37 +230,3 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
     """Replace the rows of models that were trained again; in the order of the table."""
     rows = {row.model: row for row in (*old, *new)}
     return sorted(rows.values(), key=lambda row: results.MODELS.index(row.model))
-
-
-def _promote(models: Path, outcome: Outcome) -> None:
-    """Serve the best of the exported models, unless what is served now ranks above it."""
-    rows = [row for row in outcome.finished.values() if row.model in outcome.published]
-    try:
-        served = results.served_result(models)
-    except DigitsError as error:
-        note(f"{MODEL}  stays as it is: {error} Or run: digits promote {results.best(rows).model}")
-        return
-    all_rows = [*rows, served] if served else rows
-    best, first, trained = results.best(all_rows), results.ranked(all_rows)[0], results.best(rows)
-    if first is not best and first is not served:
-        note(
-            f"{first.model}  makes {first.distorted_errors:.1f} errors on distorted validation images and {best.model}"
-            f" {best.distorted_errors:.1f}: within a standard error, and it takes longer. To serve it all the same:"
-            f" digits promote {first.model}"
-        )
-    if served and results.ranked([best, served])[0] is served:  # also an ensemble that somebody promoted
-        note(
-            f"{MODEL}  stays at model {served.model} ({_accuracy(served)}): the best trained now, {trained.model}, has"
-            f" {trained.distorted_accuracy:.4f}. To serve it all the same: digits promote {trained.model}"
-        )
-        return
-    published, newest = outcome.published[best.model], list_releases(models / MODEL)[0] if served else None
-    if newest and newest.origin == f"{published.parent.name}/{published.name}":  # from before an interruption
-        number = str(newest.version)
-    else:
-        number = copy_version(published, models / MODEL, "the best by validation").name
-    note(f"{MODEL}  version {number} is model {best.model} ({_accuracy(best)})")
-
-
-def _accuracy(row: Result) -> str:
-    return f"accuracy on distorted validation images {row.distorted_accuracy:.4f}"
