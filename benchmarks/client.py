@@ -55,7 +55,7 @@ def main() -> None:
         if given.photos:
             figures |= photos(folder / "photos", given.photos, embedded.address)
     report(figures)
-    print(json.dumps({"benchmark": "client", **vars(given), "models": None, **figures, "machine": machine.describe()}))
+    print(json.dumps(machine.document("client", **vars(given) | {"models": None}, **figures)))
 
 
 def write_digits(folder: Path, count: int) -> None:

@@ -137,7 +137,7 @@ def _report(runs: list[dict[str, Any]], out: Path | None) -> None:
         for case in CASES
         for images, in_flight in [case]
     }
-    document = {"generator": load.GENERATOR, "ratios": ratios, "runs": runs, "machine": machine.describe()}
+    document = machine.document("cluster", generator=load.GENERATOR, ratios=ratios, runs=runs)
     if out:
         out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document))

@@ -44,8 +44,7 @@ def main() -> None:
         runs = [run for number in range(given.rounds) for run in _round(given, cluster.address)]
     finally:
         cluster.shutdown()
-    document = {"nodes": NODES, "files": given.files, "epochs": given.epochs, "runs": runs}
-    document |= {"machine": machine.describe()}
+    document = machine.document("cluster_work", nodes=NODES, files=given.files, epochs=given.epochs, runs=runs)
     if given.out:
         given.out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document))

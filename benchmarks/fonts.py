@@ -86,9 +86,9 @@ def main() -> None:
             forms[change] = [wrong[digit] for digit in range(10)]
             print(f"{change:22}" + "".join(f"{count:5}" for count in forms[change]) + f"{wrong.total():6}", flush=True)
     total = sum(sum(counts) for counts in forms.values())
-    document = {"benchmark": "fonts", "fonts": len(given.fonts), "images": len(forms) * len(pictures), "wrong": total}
+    counts = {"fonts": len(given.fonts), "images": len(forms) * len(pictures), "wrong": total}
     served = {"model": given.model, "model_version": predictions[-1].model_version}
-    print(json.dumps({**document, "forms": forms, **served, **machine.describe()}))
+    print(json.dumps(machine.document("fonts", **counts, forms=forms, **served)))
 
 
 if __name__ == "__main__":

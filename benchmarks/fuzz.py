@@ -29,7 +29,7 @@ def main() -> None:
     for api, seen in statuses.items():
         for status, count in seen.most_common():
             print(f"{count:>8,}  {api} {status}")
-    print(json.dumps({"seed": given.seed, "statuses": statuses, "machine": machine.describe()}))
+    print(json.dumps(machine.document("fuzz", seed=given.seed, statuses=statuses)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ from typing import Any
 PACKAGES = ("tensorflow", "keras", "numpy", "grpcio", "protobuf", "ai-edge-litert", "pillow")
 
 
-def describe() -> dict[str, Any]:
+def document(benchmark: str, **figures: Any) -> dict[str, Any]:
+    """Give what the last line of a benchmark's output holds: its name, its figures, and the machine."""
+    return {"benchmark": benchmark, **figures, "machine": _describe()}
+
+
+def _describe() -> dict[str, Any]:
     """Give processor, usable cores, Python, package versions and commit."""
     return {
         "processor": _processor(),

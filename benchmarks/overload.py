@@ -151,7 +151,7 @@ def main() -> None:
     for row in figures:
         table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
     Console(soft_wrap=True).print(table)
-    print(json.dumps({"figures": [asdict(row) for row in figures], "machine": machine.describe()}))
+    print(json.dumps(machine.document("overload", figures=[asdict(row) for row in figures])))
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def main() -> None:
     accuracy = 1 - len(wrong) / len(rows)
     print(f"{'all':{width}}  {len(rows):6}  {accuracy:6.1%}\n")
     kinds = {kind: round(sum(answers) / len(answers), 4) for kind, answers in right.items()}
-    document = {"benchmark": "real_digits", "images": len(rows), "accuracy": round(accuracy, 4), "kinds": kinds}
+    figures = {"images": len(rows), "accuracy": round(accuracy, 4), "kinds": kinds}
     served = {"model": given.model, "model_version": predictions[-1].model_version if predictions else None}
     speed = {"milliseconds_per_image": round(1000 * preparing / len(rows), 2)}
-    print(json.dumps({**document, **served, **speed, **machine.describe()}))
+    print(json.dumps(machine.document("real_digits", **figures, **served, **speed)))
 
 
 if __name__ == "__main__":

@@ -186,9 +186,9 @@ def main() -> None:
             reached = float(np.mean([one.digit for one in client.classify(images)] == labels))
             forms[form] = {"accuracy": round(reached, 5), "milliseconds": round(milliseconds, 2)}
             print(f"{form:22} {reached:8.2%} {100 * (accuracy - reached):7.2f} {milliseconds:11.2f}", flush=True)
-    document = {"benchmark": "renderings", "images": len(digits), "arrays": accuracy, "forms": forms}
+    figures = {"images": len(digits), "arrays": accuracy, "forms": forms}
     served = {"model": given.model, "model_version": predictions[-1].model_version}
-    print(json.dumps({**document, **served, **machine.describe()}))
+    print(json.dumps(machine.document("renderings", **figures, **served)))
 
 
 if __name__ == "__main__":

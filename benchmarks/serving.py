@@ -40,6 +40,7 @@ from benchmarks.wires import Wire
 from client.contract import IMAGES, PROBABILITIES, SERVING_SIGNATURE
 from client.proto.serving_pb2 import PredictRequest
 from client.tensors import Array, pack_content
+from serving.cluster import free_port
 from serving.limits import BOUNDLESS
 from serving.litert import LiteRTEngine
 from serving.model import Model
@@ -114,7 +115,7 @@ def measure(target: Target, expected: dict[int, Array], cores: list[int], second
 
 @contextmanager
 def _started(target: Target, expected: Array) -> Iterator[tuple[str, float, subprocess.Popen[bytes]]]:
-    port = _free_port()
+    port = free_port()
     begin = time.perf_counter()
     with (
         tempfile.TemporaryFile() as told,
@@ -133,11 +134,6 @@ def _started(target: Target, expected: Array) -> Iterator[tuple[str, float, subp
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _answers(wire: Wire, port: int, expected: Array) -> bool:
@@ -201,7 +197,7 @@ def report(passes: list[dict[str, Measured]], engine: list[dict[int, float]], ab
     Console(soft_wrap=True).print(table)
     runs = [{name: asdict(one) for name, one in measured.items()} for measured in passes]
     facts = {"generator": load.GENERATOR, "engine": engine, "passes": runs, "absent": absent}
-    print(json.dumps(facts | {"machine": machine.describe()}))
+    print(json.dumps(machine.document("serving", **facts)))
 
 
 def main() -> None:

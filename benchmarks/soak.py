@@ -190,7 +190,7 @@ def main() -> None:
         print(f"{count:>9,}  {what}")
     middle = memory[len(memory) // 2]
     print(f"memory: {memory[0]:.0f} MB at first, {middle:.0f} half-way, {memory[-1]:.0f} at the end ({seconds:.0f} s)")
-    print(json.dumps({"seen": seen, "memory_mb": memory, "seconds": seconds, "machine": machine.describe()}))
+    print(json.dumps(machine.document("soak", seen=seen, memory_mb=memory, seconds=seconds)))
     sys.exit(any(what.startswith(("UNEXPLAINED", "WRONG")) for what in seen))
 
 

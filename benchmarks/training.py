@@ -111,17 +111,7 @@ def main() -> None:
     show(f"The notebook's way and ours, {options.cores} core(s)", rows)
     if sprints:
         show("Time to accuracy, model G", sprints)
-    print(
-        json.dumps(
-            {
-                "benchmark": "training",
-                "options": vars(options),
-                "rows": rows,
-                "sprints": sprints,
-                "machine": machine.describe(),
-            }
-        )
-    )
+    print(json.dumps(machine.document("training", options=vars(options), rows=rows, sprints=sprints)))
 
 
 if __name__ == "__main__":

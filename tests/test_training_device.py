@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 import pytest
 
+from serving.cluster import free_port
 from training import hosts
 
 TRAIN = """
@@ -93,12 +93,6 @@ def test_two_hosts_train_twice_and_the_first_exports_the_best_and_both_as_one(di
     assert second.stderr.splitlines()[-1] == "trained with the other hosts; the first one exports"
     assert not (tmp_path / "1" / "models").exists()
     assert [len([*tmp_path.glob(f"{host}/runs/A_*/concluded")]) for host in range(2)] == [2, 2]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(
