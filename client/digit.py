@@ -4,7 +4,7 @@ MNIST's own recipe is a 20×20 box with the ratio kept, centred by mass in 28×2
 and scans need cleaning before it. Each function mends one way in which a person's file differs from MNIST.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from client.contract import IMAGE_SIZE
+from client.errors import NoDigit
+from client.frame import Window, inside
 from client.image import Grey, resize
-from client.page import Box, cut_out
+from client.page import Box, Page, cut_out
 from client.paper import even_out, lightest, otsu
-from client.regions import Mask, paint
+from client.regions import Mask, Region, find_regions, paint
 from client.rules import erase_rules
 from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines, with_pale_ink
 
@@ -37,6 +39,10 @@ EVENNESS = 0.7
 """0 leaves strokes as they are, 1 makes all of them as dark."""
 PALE = 0.05
 """What is paler is not made darker than ink of this darkness would be."""
+SMALLEST_INSIDE = 12
+"""Pixels of the shorter side of a box's inside."""
+SHORTEST = 0.15
+"""Length of a digit in a box, of the shorter side of that; what is shorter is dirt in a square 0."""
 _CORNERS = 0, IMAGE_SIZE - 1, -IMAGE_SIZE, -1
 _Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + 0.5
 _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
@@ -47,12 +53,14 @@ _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
 class Prepared:
     """What the network is given for a picture, and what a person should know about it.
 
-    `box` is where the digit is in the picture that was looked at; None for what came in MNIST's form.
+    `box` is where the digit is in the picture that was looked at; None for what came in MNIST's form. `around` is the
+    inside of a frame that is drawn around it.
     """
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
     box: Box | None = None
+    around: Box | None = None
 
 
 def find_digit(grey: Grey) -> Prepared:
@@ -60,12 +68,38 @@ def find_digit(grey: Grey) -> Prepared:
     page = cut_out(grey)
     ink = to_ink(page.grey)
     level = threshold(ink)
-    pieces = strokes(ink > level)
+    regions = find_regions(ink > level, 64)
+    window = inside(regions, ink.shape)
+    framed = _in_frame(page, window, ink.shape) if window else None
+    return framed or _find(page, ink, level, strokes(regions, ink.shape))
+
+
+def _in_frame(page: Page, window: Window, shape: tuple[int, ...]) -> Prepared | None:
+    """Mends a box around the digit, which may be darker: looks inside, and gives None where no digit stands free."""
+    scale = max(page.grey.shape) / max(shape)
+    rows, columns = (slice(round(side.start * scale), round(side.stop * scale)) for side in window)
+    grey = page.grey[rows, columns]
+    if min(grey.shape) < SMALLEST_INSIDE:
+        return None
+    try:
+        found = find_digit(grey)
+    except NoDigit:
+        return None
+    height, width = grey.shape
+    left, top, right, bottom = box = found.box or (0, 0, 0, 0)
+    is_free = left > 0 and top > 0 and right < width and bottom < height
+    if not is_free or max(right - left, bottom - top) < SHORTEST * min(height, width):
+        return None
+    inner = Page(grey, page.top + rows.start, page.left + columns.start)
+    return replace(found, box=inner.back(box, grey.shape), around=inner.back((0, 0, width, height), grey.shape))
+
+
+def _find(page: Page, ink: Grey, level: float, pieces: list[Region]) -> Prepared:
     inked = paint(pieces, ink.shape)
     cleared = erase_rules(ink, level, inked)
     if cleared is not None:
         ink = cleared
-        pieces = strokes(ink > level)
+        pieces = strokes(find_regions(ink > level, 64), ink.shape)
     mask, several = digit_mask(pieces, ink)
     whole = with_pale_ink(ink, mask, inked, level) if cleared is None else None
     if whole is None:

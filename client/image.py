@@ -163,7 +163,10 @@ def shrink(image: Image.Image, size: int) -> Image.Image:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     scale = size / max(image.size)
-    small = image if scale >= 1 else resize(image, scale, Image.Resampling.BOX)
+    if scale < 1:
+        small = resize(image, scale, Image.Resampling.BOX)
+    else:  # other files are read on, to count their frames, or are mapped
+        small = image if image.format == "PNG" else image.copy()
     return stretch_deep(small) if deep else small
 
 

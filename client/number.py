@@ -12,7 +12,7 @@ from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.image import Decoded, to_grey
 from client.prepare import Picture, decoded, named
-from client.regions import Region, paint
+from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
 from client.strokes import palest_stroke, strokes, with_hairlines
 
@@ -75,7 +75,7 @@ def _find(whole: Decoded) -> Number:
     ink = ink if cleared is None else cleared
     scale = max(whole.size) / max(whole.image.size)
     places = []
-    digits = group(find_digits(strokes(ink > level), ink.shape))
+    digits = group(find_digits(strokes(find_regions(ink > level, 64), ink.shape), ink.shape))
     if not digits:
         raise NoDigit("no digit found")
     palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)

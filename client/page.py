@@ -10,7 +10,9 @@ from client.paper import lightest, otsu
 from client.regions import Mask, find_regions, paint
 
 COARSE = 96
-"""Pixels of the longer side at which a page is looked for."""
+"""Pixels of the longer side at which a page is looked for; ..."""
+FINEST = 2.5
+"""... no picture is made larger than so many times for that: of 28 pixels a digit takes most."""
 SMALLEST = 0.06
 """Area of a page, of the picture's."""
 MOST_BORDER = 0.35
@@ -54,9 +56,10 @@ def cut_out(grey: Grey) -> Page:
     """Mends the desk around a page: gives the page alone, going on where it is turned; else the picture as it is."""
     whole = trim(grey)
     scale = COARSE / max(whole.grey.shape)
-    if scale >= 1:
+    if scale > FINEST:
         return whole
-    small = np.asarray(resize(Image.fromarray(whole.grey), scale, Image.Resampling.BOX))
+    resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    small = np.asarray(resize(Image.fromarray(whole.grey), scale, resample))
     page = find_page(small)
     if page is None:
         return whole

@@ -103,7 +103,7 @@ def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:
     if found.box is None or _length(found.box) >= TINY * WORKING_SIZE:
         return found
     closer = larger()
-    part = _around(found.box, max(closer.image.size) / max(whole.image.size), closer.image)
+    part = _around(found, max(closer.image.size) / max(whole.image.size), closer.image)
     try:
         return replace(_prepare(closer._replace(image=part)), notes=found.notes)
     except NoDigit:
@@ -115,11 +115,14 @@ def _length(box: Box) -> float:
     return max(right - left, bottom - top)
 
 
-def _around(box: Box, scale: float, image: Image.Image) -> Image.Image:
-    """Cut a square of three times a digit's length around it, as far as there is picture, out of more pixels."""
-    across, down, reach = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale, 1.5 * _length(box) * scale
-    left, top = max(0, round(across - reach)), max(0, round(down - reach))
-    return image.crop((left, top, min(image.width, round(across + reach)), min(image.height, round(down + reach))))
+def _around(found: Prepared, scale: float, image: Image.Image) -> Image.Image:
+    """Cut a square of three times a digit's length around it out of more pixels, as far as there is paper."""
+    box = found.box or (0, 0, *image.size)
+    across, down, reach = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.5 * _length(box)
+    left, top, right, bottom = found.around or (0, 0, image.width / scale, image.height / scale)
+    left, top = max(left, across - reach), max(top, down - reach)
+    right, bottom = min(right, across + reach), min(bottom, down + reach)
+    return image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
 
 
 def attempt(picture: Picture, guard: Guard = OWN_FILES) -> Outcome:

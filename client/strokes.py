@@ -112,10 +112,9 @@ def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
     return down, across
 
 
-def strokes(mask: Mask) -> list[Region]:
+def strokes(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
     """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
-    height, width = mask.shape
-    regions = find_regions(mask, 64)
+    height, width = shape
     inside = [region for region in regions if not is_frame(region, regions, width, height)]
     return [region for region in inside if not is_line(region)] or inside
 

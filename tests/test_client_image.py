@@ -89,6 +89,21 @@ def in_a_cut_box(image):
     return picture
 
 
+def in_a_drawn_box(image, ink=70, open_by=0, size=600, width=420, height=340):
+    """Four strokes on a sheet that cross at the corners, or leave them open, around a digit in one of these."""
+    picture = photo(image, ink=ink, size=size)
+    pen = ImageDraw.Draw(picture)
+    for y, slope in ((20, 8), (height, -6)):
+        pen.line((30 + open_by, y, width - open_by, y + slope), fill=50, width=5)
+    for x, slope in ((48, -6), (width - 20, 5)):
+        pen.line((x, 8 + open_by, x + slope, height + 12 - open_by), fill=50, width=5)
+    return picture
+
+
+def in_a_large_box(image):
+    return in_a_drawn_box(image, size=900, width=600, height=500).resize((270, 270), Image.Resampling.BOX)
+
+
 def between_two_lines(image):
     """Two sides of a box in a picture that was taken askew."""
     picture = photo(image)
@@ -232,11 +247,15 @@ FORMS = {
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "frame": framed,
     "cut box": in_a_cut_box,
+    "large drawn box": in_a_large_box,
+    "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
+    "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
     "between two lines": between_two_lines,
     "graph paper": on_graph_paper,
     "graph paper, pale": lambda image: on_graph_paper(image, rule=150),
     "graph paper, bold": lambda image: on_graph_paper(image, rule=110, width=3),
     "page on a dark desk": on_a_desk,
+    "small page on a dark desk": lambda image: on_a_desk(image).reduce(9),
     "page on a white desk": lambda image: on_a_desk(image, desk=250),
     "black line around": bordered,
     "dark edges of a scan": edge_of_a_scan,
@@ -361,6 +380,14 @@ def test_every_file_format_holds_the_same_digit(suffix, images, tmp_path):
         drawn.save(tmp_path / f"digit.{suffix}")
         difference = read_image(tmp_path / f"digit.{suffix}").astype(float) - to_mnist(drawn)
         assert np.sqrt(np.mean(difference**2)) < 40  # of 255; different digits are 100 apart
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
+def test_of_several_small_frames_the_first_is_read(suffix, images, tmp_path):
+    drawn, other = map(dark_on_white, images[:2])
+    drawn.save(tmp_path / f"film.{suffix}", save_all=True, append_images=[other])
+    difference = read_image(tmp_path / f"film.{suffix}").astype(float) - to_mnist(drawn)
+    assert np.sqrt(np.mean(difference**2)) < 40
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])

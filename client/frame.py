@@ -1,0 +1,67 @@
+"""A box drawn or printed around the digit: where its inside is. Its lines may be broken, and cross at the corners."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from client.regions import Mask, Region, paint
+
+EMPTIEST = 0.3
+"""What fills so little of its own box may be a frame, ..."""
+THINNEST = 0.25
+"""... and what is so thin, of its length, one of its sides, ..."""
+LONGEST = 0.5
+"""... which is so long, of the longest."""
+SIDE, STRAIGHT = 0.2, 0.85
+"""Within this part of a frame each side runs along so much of it. Of a round 0 it is 0.8."""
+SMALLEST = 0.25
+"""Length of a frame, of the picture's."""
+EDGE = 2
+"""Pixels of the soft edge of a line."""
+
+Window = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
+    """Give what is within a box of four nearly level sides, of one region or of some that lie around the others."""
+    for group in _groups(regions):
+        mask = paint(group, shape)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        top, left = int(rows[0]), int(columns[0])
+        frame = mask[top : rows[-1] + 1, left : columns[-1] + 1]
+        if max(frame.shape) > SMALLEST * max(shape) and _has_four_sides(frame):
+            down, across = _within(frame), _within(frame.T)
+            return slice(top + down.start, top + down.stop), slice(left + across.start, left + across.stop)
+    return None
+
+
+def _groups(regions: list[Region]) -> Iterator[list[Region]]:
+    """Give what may be a frame: a region, or all that are long and thin."""
+    thin = [one for one in regions if one.area < EMPTIEST * one.width * one.height or _is_thin(one)]
+    long = [one for one in thin if one.length > LONGEST * max(other.length for other in thin)]
+    yield from ([one] for one in long if not _is_thin(one))
+    if len(long) > 1:
+        yield long
+
+
+def _is_thin(region: Region) -> bool:
+    return min(region.width, region.height) < THINNEST * region.length
+
+
+def _has_four_sides(frame: Mask) -> bool:
+    down, across = (max(1, round(SIDE * side)) for side in frame.shape)
+    sides = frame[:down].any(0), frame[-down:].any(0), frame[:, :across].any(1), frame[:, -across:].any(1)
+    return all(side.mean() > STRAIGHT for side in sides)
+
+
+def _within(frame: Mask) -> slice:
+    """Give the rows between the upper and the lower side."""
+    return slice(_below(frame), len(frame) - _below(frame[::-1]))
+
+
+def _below(frame: Mask) -> int:
+    """Give the first row below the upper side, where that runs lowest but for its ends."""
+    side = frame[: max(1, round(SIDE * len(frame)))][::-1]
+    lowest = len(side) - side.argmax(0)[side.any(0)]
+    return int(np.percentile(lowest, 90)) + EDGE
