@@ -6,6 +6,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
+from serving.reader import keep
 
 HEALTH_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
 """What grpc.health.v1 can be asked for; TensorFlow Serving uses the short names."""
@@ -22,8 +23,7 @@ class Health(health.HealthServicer):
 
     def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:
         """Send the status now and at every change."""
-        self._watchers.add(context)
-        context.add_callback(lambda: self._watchers.discard(context))
+        keep(context, self._watchers)
         return super().Watch(request, context, send_response_callback)
 
     def update(self, *, serving: bool) -> None:

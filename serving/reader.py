@@ -76,9 +76,7 @@ class Reader(grpc.ServerInterceptor):
     def _admit_large(self, context: grpc.ServicerContext, late: bool) -> None:
         if late:
             raise ServingError("UNAVAILABLE", "the server is stopping: ask again, another one if there is")
-        self._large.add(context)
-        if not context.add_callback(lambda: self._large.discard(context)):  # it is over
-            self._large.discard(context)
+        keep(context, self._large)
 
     def leave(self, seconds: float) -> None:
         """End the conversations, which would hold up the stop, and wait for the large calls, so many seconds at most.
@@ -114,8 +112,7 @@ class Reader(grpc.ServerInterceptor):
             context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")  # gRPC's own words
 
     def _talk(self, messages: Iterator[bytes], context: grpc.ServicerContext, handler: Handler) -> Iterator[Any]:
-        self._talks.add(context)
-        context.add_callback(lambda: self._talks.discard(context))
+        keep(context, self._talks)
         while context.is_active():
             try:
                 message = self.read(messages, context)
@@ -129,3 +126,10 @@ class Reader(grpc.ServerInterceptor):
             for context, end in list(self._waiting.items()):
                 if end < time.monotonic():
                     context.cancel()
+
+
+def keep(context: grpc.ServicerContext, contexts: set[grpc.ServicerContext]) -> None:
+    """Keep a call among others until it is over, which it may be already: it is cancelled before a thread is free."""
+    contexts.add(context)
+    if not context.add_callback(lambda: contexts.discard(context)):
+        contexts.discard(context)

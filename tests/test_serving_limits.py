@@ -1,11 +1,14 @@
 """Every limit refuses at once, with its status and a reason, and the server answers on."""
 
+import gc
 import gzip
 import http.client
 import json
 import shutil
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -14,14 +17,17 @@ from urllib.request import urlopen
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from client.contract import IMAGES
 from client.proto.serving_pb2 import ModelSpec, PredictRequest
 from client.tensors import pack_content
 from serving import limits
 from serving.errors import ServingError
+from serving.health import Health
 from serving.limits import CALM_SECONDS, FEW_IN_FLIGHT, Admission, Backlog, Budget
 from serving.model import Model
+from serving.reader import Reader
 
 
 def failure(call: "grpc.Future") -> tuple[str, str]:
@@ -134,6 +140,30 @@ def test_silent_calls_keep_nobody_out_for_long(root: Path, start, method: str) -
     assert {call.code().name for call in calls} == {"CANCELLED", "RESOURCE_EXHAUSTED"}
     assert server.healthy()
     leave.set()
+
+
+class Over:
+    """The context of a call that was cancelled before a thread was free for it."""
+
+    def is_active(self) -> bool:
+        return False
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("name", ["talk", "watch"])
+def test_of_a_call_that_is_over_before_it_begins_nothing_stays(name: str) -> None:
+    reader, health, context = Reader(30), Health(), Over()
+    handler = grpc.stream_stream_rpc_method_handler(lambda messages, context: messages)
+    if name == "talk":
+        assert [*reader.intercept_service(lambda _: handler, None).stream_stream(iter(()), context)] == []
+    else:
+        health.Watch(HealthCheckRequest(), context, print)
+    stays = weakref.ref(context)
+    del context
+    gc.collect()
+    assert not stays()
 
 
 def test_what_nobody_waits_for_any_more_is_not_computed_to_the_end(root: Path, start, wait_until) -> None:
