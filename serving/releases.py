@@ -101,24 +101,33 @@ def _find(model_dir: Path, releases: list[Release], number: str) -> Release:
 def _read(number: int, path: Path, served: bool) -> Release:
     """Read what a version's files tell; a file that is missing or broken leaves its figures out."""
     benchmark, origin = _json(path / versions.BENCHMARK_FILE), _json(path / versions.ORIGIN_FILE)
-    rows = [row for row in benchmark.get("results", []) if isinstance(row, dict)]
+    results = benchmark.get("results")
+    rows = [row for row in results if isinstance(row, dict)] if isinstance(results, list) else []
     row: dict[str, Any] = next((row for row in rows if row.get("served")), {})
     return Release(
         version=number,
-        model=benchmark.get("model"),
-        val_accuracy=row.get("val_accuracy"),
-        accuracy=row.get("accuracy"),
-        recipe=row.get("recipe"),
-        origin=origin.get("copied_from", ""),
-        reason=origin.get("reason", ""),
+        model=_text(benchmark.get("model")),
+        val_accuracy=_share(row.get("val_accuracy")),
+        accuracy=_share(row.get("accuracy")),
+        recipe=_text(row.get("recipe")),
+        origin=_text(origin.get("copied_from")) or "",
+        reason=_text(origin.get("reason")) or "",
         served=served,
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _share(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         return versions.read_json(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

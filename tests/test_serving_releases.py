@@ -83,11 +83,20 @@ def test_versions_as_json_has_every_field(root: Path, digits) -> None:
 
 
 def test_a_version_without_readable_benchmark_is_listed_all_the_same(root: Path, digits) -> None:
-    for content in ("{", "[]", '{"results": [null]}'):
+    figures = '{"model": 1, "results": [{"served": true, "accuracy": "x", "val_accuracy": NaN, "recipe": []}]}'
+    for content in ("{", "[]", "[" * 100_000, '{"results": null}', '{"results": [null]}', figures):
         (root / "digits" / "1" / versions.BENCHMARK_FILE).write_text(content)
         finished = digits("versions")
         assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines()[1].split() == ["1", "?", "?", "?", "?", "exported", "served"]
+
+
+def test_a_version_with_broken_figures_and_origin_is_copied_all_the_same(root: Path, digits) -> None:
+    extra = root / "digits" / "1" / versions.EXTRA
+    (extra / "benchmark.json").write_text('{"model": 1, "results": [{"served": true, "val_accuracy": "x"}]}')
+    (extra / "origin.json").write_text('{"copied_from": [], "reason": "rollback"}')
+    assert digits("promote", "digits/1").stderr.startswith("digits/2 is published: a copy of digits/1, model unknown\n")
+    assert digits("rollback").stderr.startswith("digits/3 is published: a copy of digits/1, model unknown\n")
 
 
 @pytest.mark.parametrize("wanted", ["B", "B/1"])
