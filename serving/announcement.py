@@ -46,8 +46,9 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
 
 def _how_to_try(settings: Settings, port: int) -> str:
     trust = " --ca CA.pem" if settings.tls else ""
+    pair = " --cert CLIENT.pem --key CLIENT.key" if settings.tls and settings.tls.client_ca else ""
     server = _reachable(settings).address(port)
-    return f"try it: digits samples samples && digits classify samples/*.png --server {server}{trust}"
+    return f"try it: digits samples samples && digits classify samples/*.png --server {server}{trust}{pair}"
 
 
 def _what_to_do(models: Path, served: list[str]) -> str:

@@ -47,6 +47,7 @@ def test_with_a_certificate_a_port_speaks_tls_only(launch, authority, other, pro
     address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
     assert f"listening on {address} ({protocol} over TLS)" in server.lines
     assert f"draw a digit: https://{server.endpoints['REST']}/" in server.lines
+    assert server.lines[-1].endswith(f" --server {server.address} --ca CA.pem")
     assert ask(address, authority.ca) == 1
     with pytest.raises(REFUSED):
         ask(address, other.ca)
@@ -65,6 +66,7 @@ def test_mutual_tls_lets_in_only_whom_the_ca_signed(launch, authority, other, pr
     server = launch("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", other.ca)
     address, ask = server.endpoints[protocol], PROTOCOLS[protocol]
     assert f"listening on {address} ({protocol} over mutual TLS)" in server.lines
+    assert server.lines[-1].endswith(f" --server {server.address} --ca CA.pem --cert CLIENT.pem --key CLIENT.key")
     assert ask(address, authority.ca, *other.issue("client")) == 1
     with pytest.raises(REFUSED):
         ask(address, authority.ca)
