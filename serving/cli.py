@@ -33,6 +33,8 @@ BESIDE = {
     "replicas": "without --cluster",
     "connection_seconds": "with --cluster",
     "rest_port": "with --no-rest",
+    "rest_timeout_seconds": "with --no-rest",
+    "models": "with --config",
     "model_name": "with --config",
 }
 """Options → where they do nothing."""
@@ -126,7 +128,13 @@ def serve(
         if backend == "embedded":
             require("serving", "ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn")
         _check_useful(
-            context, replicas=bool(cluster), connection_seconds=not cluster, rest_port=rest, model_name=not config
+            context,
+            replicas=bool(cluster),
+            connection_seconds=not cluster,
+            rest_port=rest,
+            rest_timeout_seconds=rest,
+            models=not config,
+            model_name=not config,
         )
         if rest_port is None:
             rest_port = REST_PORT if port else 0

@@ -76,7 +76,7 @@ def serve(root: Path, start, tmp_path: Path):
     """Start a server on a models.config."""
 
     def serve(*models: ModelConfig):
-        return start(root, "--config", write(tmp_path, *models))
+        return start(None, "--config", write(tmp_path, *models))
 
     return serve
 

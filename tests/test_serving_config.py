@@ -34,15 +34,15 @@ def file(root: Path, tmp_path: Path) -> Path:
     return write(tmp_path / "models.config", root, "digits")
 
 
-def test_only_the_models_of_the_file_are_served(root: Path, start, file: Path) -> None:
-    server = start(root, "--config", file)
+def test_only_the_models_of_the_file_are_served(start, file: Path) -> None:
+    server = start(None, "--config", file)
     assert server.version() == 1
     with pytest.raises(grpc.RpcError, match=r"Latest\(A\)"):
         server.version("A")
 
 
 def test_a_changed_file_is_followed(root: Path, start, file: Path) -> None:
-    server = start(root, "--config", file)
+    server = start(None, "--config", file)
     write(file, root, "A")
     server.wait_for("digits/1: unloaded")
     server.wait_for("A/1: serving")
@@ -78,7 +78,7 @@ def test_a_file_that_changes_in_nothing_but_its_content_is_followed(root: Path, 
 
 
 def test_a_file_that_becomes_wrong_costs_one_line_and_changes_nothing(root: Path, start, file: Path) -> None:
-    server = start(root, "--config", file)
+    server = start(None, "--config", file)
     put(file, "model_config_list { config { nmae: 'x' } }")
     line = server.wait_for("error: ")
     assert server.version() == 1
@@ -94,7 +94,7 @@ def test_a_file_that_becomes_wrong_costs_one_line_and_changes_nothing(root: Path
 
 def test_a_model_that_is_not_there_is_a_line_and_the_others_serve(root: Path, start, file: Path) -> None:
     write(file, root, "missing", "digits")
-    server = start(root, "--config", file)
+    server = start(None, "--config", file)
     server.wait_for(f"error: {root}/missing: No such file or directory")
     assert server.version() == 1
 
@@ -104,7 +104,7 @@ def test_versions_that_a_file_names_and_nobody_has_published_are_a_line(root: Pa
     policy = 'model_version_policy { specific { versions: 1 versions: 7 } } version_labels { key: "x" value: 9 }'
     file.write_text(file.read_text().replace('name: "digits"', f'name: "digits" {policy}'))
     (root / "empty").mkdir()
-    server = start(root, "--config", file)
+    server = start(None, "--config", file)
     wanted = f"warning: digits: no version 7, 9 in {root}/digits, as its configuration wants"
     assert server.wait_for("warning: digits") == wanted
     assert server.wait_for("warning: empty") == f"warning: empty: no version in {root}/empty"
@@ -113,7 +113,7 @@ def test_versions_that_a_file_names_and_nobody_has_published_are_a_line(root: Pa
 
 def test_a_server_whose_models_are_all_missing_says_so_and_waits(root: Path, start, file: Path) -> None:
     write(file, root, "missing")
-    server = start(root, "--config", file)
+    server = start(None, "--config", file)
     assert server.wait_for("no model") == f"no model of {file} is available yet: it is looked for every 0.1 s"
     shutil.copytree(root / "A", root / "missing")
     server.wait_for("missing/1: serving")

@@ -86,6 +86,11 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
             "--connection-seconds does nothing with --cluster: leave it out",
         ),
         (["--no-rest", "--rest-port", "9"], "--rest-port does nothing with --no-rest: leave it out"),
+        (
+            ["--no-rest", "--rest-timeout-seconds", "9"],
+            "--rest-timeout-seconds does nothing with --no-rest: leave it out",
+        ),
+        (["--config", "c", "--models", "m"], "--models does nothing with --config: leave it out"),
         (["--config", "c", "--model-name", "D"], "--model-name does nothing with --config: leave it out"),
         (["--port", "9", "--rest-port", "9"], "--port and --rest-port are the same: choose two"),
     ],
@@ -95,8 +100,9 @@ def test_options_that_do_not_go_together_are_wrong_usage(digits, options: list[s
     assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {text}\n")
 
 
-def test_a_model_name_of_the_environment_is_no_wrong_usage_beside_a_configuration(digits) -> None:
-    finished = digits("serve", "--config", "nowhere", env={**os.environ, "MODEL_NAME": "D"})
+@pytest.mark.parametrize("name", ["MODEL_NAME", "MODEL_BASE_PATH", "DIGITS_MODELS"])
+def test_what_the_environment_says_of_models_is_no_wrong_usage_beside_a_configuration(digits, name: str) -> None:
+    finished = digits("serve", "--config", "nowhere", env={**os.environ, name: "D"})
     assert (finished.returncode, finished.stderr[:16]) == (1, "error: nowhere: ")
 
 
