@@ -25,7 +25,7 @@ def from_folder(model_dir: Path) -> ModelConfig:
 def read(path: Path) -> dict[str, ModelConfig]:
     """Read models.config, the file of --model_config_file. Raises DigitsError naming the file and the fault."""
     try:
-        content = text_format.Parse(path.read_text(), ModelServerConfig())
+        content = text_format.Parse(path.read_text("utf-8"), ModelServerConfig())
         if content.HasField("model_config_list"):  # a file that is just being written is empty
             return checked(content.model_config_list.config, {})
         reason = "no model_config_list in it"

@@ -3,6 +3,8 @@
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -158,6 +160,16 @@ def test_commas_colons_and_logging_settings_are_read_as_tensorflow_serving_reads
     model = config.read(path)["x"]
     assert list(model.model_version_policy.specific.versions) == [3, 4]
     assert dict(model.version_labels) == {"stable": 3}
+
+
+def test_a_file_is_utf_8_in_every_locale(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    entry = ENTRY.format(name="größe", path="/x")
+    path.write_text(f"model_config_list {{ {entry} }}", "utf-8")
+    script = "import sys, pathlib; from serving import config; print(ascii([*config.read(pathlib.Path(sys.argv[1]))]))"
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, env=ascii_only)
+    assert (told.stdout, told.stderr) == (f"{ascii(['größe'])}\n", "")
 
 
 def test_a_reload_request_cannot_name_folders_that_the_operator_has_not_opened(root: Path, start) -> None:
