@@ -75,7 +75,7 @@ class _Child:
         """Say how it has ended."""
         self.process.join()
         code = self.process.exitcode or 0
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
+        return f"was ended by {_signal_name(-code)}" if code < 0 else f"has ended with code {code}"
 
     def reason(self) -> str:
         """Say why it could not begin, once it has ended; empty when it could, or has not said it."""
@@ -164,6 +164,13 @@ class _Parent:
         if isinstance(word, Exception):
             raise word
         return word
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # between SIGRTMIN and SIGRTMAX they have none
+        return f"signal {number}"
 
 
 def _on_signal(act: Callable[[int, object], None]) -> None:

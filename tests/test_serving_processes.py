@@ -32,8 +32,8 @@ def children(server) -> set[int]:
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
-def kill(server, victim: int, wait_until) -> None:
-    os.kill(victim, signal.SIGKILL)
+def kill(server, victim: int, wait_until, number: int = signal.SIGKILL) -> None:
+    os.kill(victim, number)
     wait_until(lambda: victim not in children(server))
 
 
@@ -104,6 +104,15 @@ def test_a_process_that_is_killed_is_started_again_and_the_service_goes_on(launc
     assert not before & children(server)
     told = [line for line in server.lines if line.startswith("error")]
     assert sorted(told) == [f"error: process {n} was ended by SIGKILL: it is started again" for n in (1, 2)]
+
+
+def test_a_process_that_a_signal_without_a_name_ends_is_started_again(launch, wait_until) -> None:
+    server = launch("--processes", "2")
+    number = signal.SIGRTMIN + 6
+    kill(server, children(server).pop(), wait_until, number)
+    wait_until(lambda: answering(server) == {"1", "2"})
+    [told] = [line for line in server.lines if line.startswith("error")]
+    assert told.endswith(f" was ended by signal {number}: it is started again")
 
 
 def test_a_process_that_cannot_begin_again_says_why_once_and_begins_when_that_is_mended(
