@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,26 @@ class Server:
 
 @contextmanager
 def running(module: str, *arguments: str) -> Iterator[Server]:
-    """Start a server and end it; its first line with `listening on` tells the address."""
+    """Start a server and end it; its first line with `listening on` tells the address.
+
+    The benchmark ends here with what a server says that does not start.
+    """
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", module, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        line = next(line for line in process.stderr or () if line.startswith("listening on"))
+        address = _address(process.stderr or ())
         try:
-            yield Server(line.split()[2], time.perf_counter() - start, process)
+            yield Server(address, time.perf_counter() - start, process)
         finally:
             process.terminate()
+
+
+def _address(lines: Iterable[str]) -> str:
+    said = []
+    for line in lines:
+        if line.startswith("listening on"):
+            return line.split()[2]
+        said.append(line)
+    sys.exit("".join(said).strip() or "the server has ended without a word")
 
 
 def newest(models: Path, model: str) -> Path:

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.client import write_digits
+from benchmarks.servers import running
 from client.contract import PREDICTION_SERVICE
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +27,12 @@ def test_a_server_that_nobody_has_heard_of_is_not_measured(model_root):
     finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (finished.returncode, finished.stdout) == (2, "")
     assert "no server unusual: there are embedded, embedded x2, usual, FastAPI, " in finished.stderr
+
+
+def test_a_server_that_does_not_start_ends_a_benchmark_with_its_reason(tmp_path):
+    with pytest.raises(SystemExit) as ended, running("serving", "serve", "--config", str(tmp_path / "nowhere")):
+        pass
+    assert str(ended.value).startswith(f"error: {tmp_path}/nowhere: No such file or directory. ")
 
 
 def test_more_digits_than_there_are_begin_again_with_the_first(tmp_path):
