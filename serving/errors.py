@@ -55,6 +55,16 @@ def too_late() -> ServingError:
     return ServingError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
 
 
+def gone() -> ServingError:
+    """Make the error for a request whose caller waits no more."""
+    return ServingError("CANCELLED", "the caller has left")
+
+
+def unreadable() -> ServingError:
+    """Make the error for a message that is not of its method's type, with gRPC's own text."""
+    return ServingError("INTERNAL", "Exception deserializing request!")
+
+
 def truncated(message: str) -> str:
     """Cut a text to the length that TensorFlow Serving puts into a gRPC status."""
     encoded = message.encode()

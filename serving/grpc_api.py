@@ -10,7 +10,7 @@ from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.dataplane import Dataplane
-from serving.errors import ServingError, truncated
+from serving.errors import ServingError, gone, truncated, unreadable
 from serving.monitor import Monitor
 from serving.reader import Reader
 
@@ -70,7 +70,7 @@ def _parse(message: bytes, request: PredictRequest) -> None:
     try:
         request.ParseFromString(message)
     except DecodeError:
-        raise ServingError("INTERNAL", "Exception deserializing request!") from None  # as gRPC for the other methods
+        raise unreadable() from None
 
 
 def _handler(answer: Callable[[Any], Any], request_type: type[Any]) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -87,9 +87,9 @@ def _timed_handler(
 
 
 def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> Any:
-    if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
-        context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
     try:
+        if not context.is_active():  # its deadline passed while it waited for a thread: spare the work
+            raise gone()
         return answer()
     except ServingError as error:
         context.abort(grpc.StatusCode[error.status], truncated(str(error)))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from serving.errors import ServingError, invalid, too_late
+from serving.errors import ServingError, gone, invalid, too_late
 from serving.limits import Limits
 
 Scope = dict[str, Any]
@@ -55,7 +55,7 @@ class Body:
             while more and size <= self._most_bytes:
                 message = await self._receive()
                 if message["type"] == "http.disconnect":
-                    raise ServingError("CANCELLED", "the caller has left")
+                    raise gone()
                 parts.append(message.get("body", b""))
                 size, more = max(size, sum(map(len, parts))), message.get("more_body", False)
         self._check_size(size)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from serving.errors import ServingError, too_late
+from serving.errors import ServingError, gone, too_late
 
 MEMORY_ROWS = 256
 """A request of so many rows counts half in the average of what a row takes; one of few, mostly overhead, little."""
@@ -66,7 +66,7 @@ class Budget(NamedTuple):
         if self.seconds_left() < 0:
             raise too_late()
         if not self.wanted():
-            raise ServingError("CANCELLED", "the caller has left")
+            raise gone()
 
 
 BOUNDLESS = Budget()

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from serving.errors import ServingError, invalid
+from serving.errors import ServingError, gone, invalid, unreadable
 
 Handler = Any
 """grpc.RpcMethodHandler."""
@@ -69,7 +69,7 @@ class Reader(grpc.ServerInterceptor):
         except StopIteration:
             raise invalid("The call holds no message.") from None
         except grpc.RpcError:
-            raise ServingError("CANCELLED", "the caller has left") from None
+            raise gone() from None
         finally:
             del self._waiting[context]
 
@@ -106,10 +106,9 @@ class Reader(grpc.ServerInterceptor):
         try:
             message = self.read(messages, context)
             return handler.request_deserializer(message) if handler.request_deserializer else message
-        except ServingError as error:
-            context.abort(grpc.StatusCode[error.status], str(error))
-        except DecodeError:
-            context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")  # gRPC's own words
+        except (ServingError, DecodeError) as error:
+            told = error if isinstance(error, ServingError) else unreadable()
+            context.abort(grpc.StatusCode[told.status], str(told))
 
     def _talk(self, messages: Iterator[bytes], context: grpc.ServicerContext, handler: Handler) -> Iterator[Any]:
         keep(context, self._talks)

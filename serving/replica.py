@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest
 from serving.catalog import Catalog, open_catalog
 from serving.dataplane import Dataplane
-from serving.errors import ServingError, too_late, truncated
+from serving.errors import ServingError, too_late, truncated, unreadable
 from serving.health import HEALTH_SERVICES
 from serving.ingress import Call
 from serving.monitor import Monitor
@@ -82,7 +82,7 @@ class Replica:
         try:
             request = request_type.FromString(message)
         except DecodeError:
-            raise ServingError("INTERNAL", "Exception deserializing request!") from None
+            raise unreadable() from None
         content: bytes = respond(request, seconds_left).SerializeToString()
         return content
 
