@@ -15,12 +15,9 @@ from serving.monitor import Monitor
 from serving.reader import Reader
 
 NOT_OFFERED = {
-    "Classify": "Classify takes tf.Example records, which the digit models do not read. Call Predict.",
-    "Regress": "Regress takes tf.Example records, which the digit models do not read. Call Predict.",
-    "MultiInference": "MultiInference takes tf.Example records, which the digit models do not read. Call Predict.",
+    method: f"{method} takes tf.Example records, which the digit models do not read. Call Predict."
+    for method in ("Classify", "Regress", "MultiInference")
 }
-
-
 RELOAD = "HandleReloadConfigRequest"
 ONE_OF_SEVERAL = (
     f"{RELOAD} would reach only one of the processes that serve here. Change the file of --config, which all of them "
