@@ -42,10 +42,10 @@ BESIDE = {
 
 def _seconds(least: float, purpose: str, **options: Any) -> Any:
     """Make the option for a time that somebody waits."""
-    return typer.Option(min=least, max=DAY, callback=_known, help=purpose, **options)
+    return typer.Option(min=least, max=DAY, callback=_a_number, help=purpose, **options)
 
 
-def _known(seconds: float | None) -> float | None:
+def _a_number(seconds: float | None) -> float | None:
     if seconds is not None and math.isnan(seconds):  # lies in every range, as nothing is more or less
         raise typer.BadParameter("nan is not a number of seconds.")
     return seconds
