@@ -58,13 +58,16 @@ Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="
 def serve(
     context: typer.Context,
     models: Annotated[
-        Path, typer.Option("--models", envvar=["DIGITS_MODELS", "MODEL_BASE_PATH"], help="Model root.")
+        Path,
+        typer.Option(
+            "--models", envvar=["DIGITS_MODELS", "MODEL_BASE_PATH"], help="Model root; left out with --config."
+        ),
     ] = Path("models"),
     model_name: Annotated[
         str | None, typer.Option(envvar="MODEL_NAME", help="Serve only this folder of the model root.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A models.config as TensorFlow Serving's, instead of a model root.")
+        Path | None, typer.Option(help="A models.config as TensorFlow Serving's, instead of the model root.")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Server processes on these ports, one a core.")] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
@@ -108,8 +111,12 @@ def serve(
             show_default="so long that the answer takes 0.05, or twice what it takes alone",
         ),
     ] = None,
-    max_images: Annotated[int, typer.Option(min=1, help="Images a request.")] = Limits.images,
-    max_message_mib: Annotated[int, typer.Option(min=1, max=2047, help="MiB a request.")] = Limits.message_mib,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Most images in one request; more are refused.")
+    ] = Limits.images,
+    max_message_mib: Annotated[
+        int, typer.Option(min=1, max=2047, help="Most MiB in one message; larger ones are refused.")
+    ] = Limits.message_mib,
     read_seconds: Annotated[float, _seconds(0.1, "Longest wait for a request to come in.")] = (Limits.read_seconds),
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
