@@ -116,7 +116,7 @@ class Dataplane:
         names = self._catalog.names()
         return {name: self.get_model_status(GetModelStatusRequest(model_spec=ModelSpec(name=name))) for name in names}
 
-    def reload_config(self, request: ReloadConfigRequest, seconds_left: float | None = None) -> ReloadConfigResponse:
+    def reload_config(self, request: ReloadConfigRequest, seconds_left: float | None) -> ReloadConfigResponse:
         """Serve the models of a request and no others, and wait for the new ones, at most 30 seconds.
 
         TensorFlow Serving waits without end, and a bad model holds up every later reload (serving#2189).
