@@ -135,7 +135,7 @@ class Dataplane:
 def _count_asked(request: PredictRequest) -> int:
     """Give how many rows a request says that it holds to compute, before anything of it is checked.
 
-    None in one for the results table, whose rows cost nothing; at least one in any other.
+    Zero for the results table, whose rows cost nothing; at least one for any other.
     """
     if request.model_spec.signature_name == BENCHMARK_SIGNATURE:
         return 0

@@ -100,7 +100,7 @@ def _head(kind: str, name: str, help_text: str) -> list[str]:
 
 
 def _written(value: float) -> str:
-    """Write a number; versions are integers that are often times, of 16 digits when in microseconds."""
+    """Write a number; versions are integers, often timestamps: 16 digits in microseconds."""
     return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
