@@ -1,16 +1,13 @@
 """The embedded server: binds, loads, answers, follows what is published, and drains when it is told to stop."""
 
-import ctypes
 import math
 import os
 import queue
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what matters to operators comes from here
@@ -19,7 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from client.stderr import own_stderr
-from serving import reflection
+from serving import linux, reflection
 from serving.announcement import announcement
 from serving.catalog import open_catalog
 from serving.dataplane import Dataplane
@@ -32,12 +29,6 @@ from serving.reader import Reader
 from serving.rest_api import RestApi
 from serving.settings import Settings, cannot_listen
 from serving.tls import Certificates
-
-MOST_FILES = 65_536
-"""As many as one process asks for; some systems allow a billion, which few need and some libraries go through."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""glibc's names for what its mallopt sets."""
 
 Stop = queue.SimpleQueue[int]
 """Where the number of the signal arrives that ends a server."""
@@ -66,9 +57,7 @@ def run(settings: Settings) -> None:
 def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) -> None:
     """Serve, call `ready` with what is to be announced, and finish the calls in flight when told to stop."""
     own_stderr()
-    _run_to_the_end()
-    _allow_open_files()
-    _give_memory_back()
+    linux.settle()
     certificates = Certificates(*settings.tls, settings.log) if settings.tls else None
     catalog, status, reader = open_catalog(settings), Health(), Reader(settings.limits.read_seconds)
     monitor = Monitor(catalog, settings.log, settings.process)
@@ -94,39 +83,6 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
         if rest:
             rest.stop(max(0, end - time.monotonic()))
         drained.wait()
-
-
-def _run_to_the_end() -> None:
-    """Let no thread of ours break off another because it could run: by Python's lock they only wait for each other.
-
-    A thread that gives the lock away, for LiteRT, wakes one that wants it; on the same core that one would run at once.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
-            for task in Path("/proc/self/task").iterdir():  # NumPy has begun some already
-                os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
-
-
-def _allow_open_files() -> None:
-    """Take all the file descriptors that the system allows: many give 1,024 at first, and each connection costs one."""
-    if sys.platform == "linux":
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(OSError, ValueError):  # a sandbox may forbid it
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
-
-
-def _give_memory_back() -> None:
-    """Let the memory of a large request go back to the system with its answer, not stay in the arenas of the threads.
-
-    Of twenty requests of 7 and 8 MB 40 to 50 MB stayed instead of 115 to 140, in glibc, and none took longer.
-    """
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # another C library than glibc
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(M_MMAP_THRESHOLD, 1 << 20)
-            mallopt(M_TRIM_THRESHOLD, 2 << 20)
 
 
 def on_signal(act: Any) -> None:
