@@ -1,4 +1,4 @@
-"""REST's JSON bodies: predict's tensors by row (`instances`) or by column (`inputs`), status and metadata.
+"""The JSON bodies of REST's predict: tensors by row (`instances`) or by column (`inputs`).
 
 Forms, texts and their order are TensorFlow Serving's (tensorflow_serving/util/json_tensor.cc and
 model_servers/http_rest_api_util.cc).
@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 
 from client.contract import SERVING_SIGNATURE
-from client.proto.serving_pb2 import (
-    GetModelMetadataResponse,
-    GetModelStatusResponse,
-    ModelVersionStatus,
-    PredictRequest,
-    SignatureDefMap,
-)
+from client.proto.serving_pb2 import PredictRequest
 from client.proto.tensor_pb2 import TensorInfo, TensorProto
 from client.tensors import Array, pack_content, pack_values
-from serving.dataplane import SIGNATURE_DEF
-from serving.errors import STATUSES, ServingError, invalid
+from serving.errors import ServingError, invalid
 from serving.json_tensors import is_base64, misformatted, quote, to_array, to_json
 from serving.signatures import Signatures
 
@@ -185,37 +178,3 @@ def _check_rows(outputs: Mapping[str, TensorProto]) -> None:
         if count is not None and shape[0] != count:
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {shape[0]} expecting: {count}")
         count = shape[0]
-
-
-def status_document(response: GetModelStatusResponse) -> dict[str, Any]:
-    """Give the states of versions, as protobuf's JSON has them: 64-bit numbers are strings."""
-    return {
-        "model_version_status": [
-            {
-                "version": str(version.version),
-                "state": ModelVersionStatus.State.Name(version.state),
-                "status": {
-                    "error_code": STATUSES[version.status.error_code],
-                    "error_message": version.status.error_message,
-                },
-            }
-            for version in response.model_version_status
-        ]
-    }
-
-
-def list_document(models: Mapping[str, GetModelStatusResponse]) -> dict[str, Any]:
-    """Give the states of all models; ours."""
-    return {"models": [{"name": name} | status_document(response) for name, response in models.items()]}
-
-
-def metadata_document(response: GetModelMetadataResponse) -> dict[str, Any]:
-    """Give a model's signatures; the key `signature_def` is doubled, as in TensorFlow Serving."""
-    from google.protobuf.json_format import MessageToDict
-
-    signatures = SignatureDefMap.FromString(response.metadata[SIGNATURE_DEF].value)
-    spec, known = (
-        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-        for message in (response.model_spec, signatures)
-    )
-    return {"model_spec": spec, "metadata": {SIGNATURE_DEF: known}}

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest
-from serving import json_bodies
+from serving import json_bodies, json_documents
 from serving.dataplane import SIGNATURE_DEF, Dataplane
 from serving.errors import ServingError, invalid, too_late
 from serving.http_answer import Answer, Send, as_json, refusal
@@ -83,13 +83,13 @@ class RestApi:
 
     def _get(self, route: re.Match[str]) -> Answer:
         if route["name"] is None and route.end() == len("/v1/models"):
-            return as_json(json_bodies.list_document(self._dataplane.list_models()))
+            return as_json(json_documents.list_document(self._dataplane.list_models()))
         if route["name"] is None:
             raise invalid("Missing model name in request.")
         if route["verb"]:
             request = GetModelMetadataRequest(model_spec=_spec(route), metadata_field=[SIGNATURE_DEF])
-            return as_json(json_bodies.metadata_document(self._metadata(request)))
-        return as_json(json_bodies.status_document(self._status(GetModelStatusRequest(model_spec=_spec(route)))))
+            return as_json(json_documents.metadata_document(self._metadata(request)))
+        return as_json(json_documents.status_document(self._status(GetModelStatusRequest(model_spec=_spec(route)))))
 
     def _post(self, route: re.Match[str], body: Body, until: float) -> Answer:
         if route["verb"] != "predict":
