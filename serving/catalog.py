@@ -10,11 +10,12 @@ from pathlib import Path
 from client.contract import MODEL
 from client.proto.config_pb2 import ModelConfig
 from serving import config
+from serving.complaints import Complaints
 from serving.errors import ServingError, invalid, not_found, unknown_label
 from serving.model import Model
 from serving.servable import Log, Servable, Version
 from serving.settings import Settings
-from serving.sources import Complaints, ConfigFile, ModelRoot, Source, join
+from serving.sources import ConfigFile, ModelRoot, Source, join
 
 HEAD_START = 1.0
 """Most seconds for which a poll of one model is waited for before the next model's begins beside it."""

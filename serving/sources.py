@@ -3,44 +3,18 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from client.errors import DigitsError
 from serving import config, versions
-
-Log = Callable[[str], None]
+from serving.complaints import Complaints
 
 LOOK_SECONDS = 1.0
 """How long new folders are waited for; those on a mount that hangs are looked into beside the others."""
 FIRST_LOOK_SECONDS = 30.0
 """How long a start waits for the first model before that: a mount may be slow."""
-
-
-class Complaints:
-    """Says each trouble once, until it is over or another one."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._said: dict[str, str] = {}
-
-    def say(self, subject: str, message: str) -> None:
-        """Tell the operator about a subject's trouble."""
-        if self._said.get(subject) != message:
-            self._said[subject] = message
-            self._log(message)
-
-    def say_unreadable(self, subject: str, error: OSError | ValueError) -> None:
-        """Tell the operator that a subject's folder cannot be read."""
-        where = str(error)
-        if isinstance(error, OSError) and error.filename:
-            where = f"{error.filename}: {error.strerror}"
-        self.say(subject, f"error: {where}; what is loaded keeps serving. Check the folder.")
-
-    def over(self, subject: str) -> None:
-        """Forget a subject's trouble."""
-        self._said.pop(subject, None)
 
 
 class Source(Protocol):
@@ -152,7 +126,7 @@ class ConfigFile:
 
     def __init__(self, path: Path, complaints: Complaints) -> None:
         self._path, self._complaints = path, complaints
-        self._state = identify(path)  # before reading: a change meanwhile is read again
+        self._state = versions.identify(path)  # before reading: a change meanwhile is read again
         self._models = config.read(path)
         self._is_new = True
 
@@ -164,7 +138,7 @@ class ConfigFile:
 
     def models(self, current: config.Models) -> config.Models | None:
         """List the models of the file if it has changed."""
-        if (state := identify(self._path)) == self._state:
+        if (state := versions.identify(self._path)) == self._state:
             self._complaints.over("")
         elif self._read():
             self._state = state
@@ -186,12 +160,3 @@ def join(threads: Iterable[threading.Thread], seconds: float) -> None:
     end = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0, end - time.monotonic()))
-
-
-def identify(file: Path) -> tuple[int, ...]:
-    """Identify the state of a file; empty for none."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_size, stat.st_ctime_ns  # ctime: chmod and a restored mtime count too

@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 
 from client.errors import DigitsError
+from serving.complaints import Complaints
 from serving.logs import Log
-from serving.sources import Complaints, identify
+from serving.versions import identify
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,15 @@ def files(version_dir: Path) -> Files:
     return frozenset(found)
 
 
+def identify(file: Path) -> tuple[int, ...]:
+    """Identify the state of any one file likewise; empty for none."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_size, stat.st_ctime_ns
+
+
 def fingerprint(version_dir: Path) -> str:
     """Identify a SavedModel by the SHA-256 of its graph and variables (1 MB: a millisecond)."""
     digest = hashlib.sha256()

@@ -14,7 +14,8 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 
 from client.errors import DigitsError
 from serving import config
-from serving.sources import Complaints, ConfigFile
+from serving.complaints import Complaints
+from serving.sources import ConfigFile
 
 ENTRY = 'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
 

@@ -22,9 +22,10 @@ from client.channel import Security, connect
 from client.proto.config_pb2 import ModelConfig
 from serving import sources, versions
 from serving.catalog import Catalog
+from serving.complaints import Complaints
 from serving.errors import ServingError
 from serving.poller import FIRST_LOAD_SECONDS
-from serving.sources import Complaints, ModelRoot
+from serving.sources import ModelRoot
 
 TIMEOUT = 30
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

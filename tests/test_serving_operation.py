@@ -24,12 +24,13 @@ from client import Client, ModelNotFound
 from client.proto.serving_pb2 import PredictRequest
 from serving import http_connection
 from serving.catalog import Catalog
+from serving.complaints import Complaints
 from serving.errors import ServingError
 from serving.http_server import HttpServer
 from serving.logs import Level, Log
 from serving.metrics import Histogram, Values, render
 from serving.monitor import Monitor
-from serving.sources import Complaints, ModelRoot
+from serving.sources import ModelRoot
 
 PREDICT = "/v1/models/digits:predict"
 BLANK = np.zeros((28, 28), np.uint8)
