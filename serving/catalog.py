@@ -12,8 +12,9 @@ from client.proto.config_pb2 import ModelConfig
 from serving import config
 from serving.complaints import Complaints
 from serving.errors import ServingError, invalid, not_found, unknown_label
+from serving.logs import Tell
 from serving.model import Model
-from serving.servable import Log, Servable, Version
+from serving.servable import Servable, Version
 from serving.settings import Settings
 from serving.sources import ConfigFile, ModelRoot, Source, join
 
@@ -28,7 +29,7 @@ class Catalog:
     versions or another configuration does that, as in TensorFlow Serving.
     """
 
-    def __init__(self, source: Source, complaints: Complaints, log: Log) -> None:
+    def __init__(self, source: Source, complaints: Complaints, log: Tell) -> None:
         self._source, self._asks_source = source, True
         self._complaints = complaints
         self._log = log

@@ -1,14 +1,12 @@
 """What the operator is told of trouble that lasts: each once."""
 
-from collections.abc import Callable
-
-Log = Callable[[str], None]
+from serving.logs import Tell
 
 
 class Complaints:
     """Says each trouble once, until it is over or another one."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Tell) -> None:
         self._log = log
         self._said: dict[str, str] = {}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-from collections.abc import Callable
 from concurrent.futures import Future
 from select import select
 from socket import socket
@@ -11,6 +10,8 @@ from typing import Any
 from uvicorn import Config, Server
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serving.logs import Tell
 
 LINGER_SECONDS = 1.0
 """How long a connection without a request stays open when the server stops: its caller may just be sending one."""
@@ -64,7 +65,7 @@ class DrainingServer(Server):
     of every busy connection. What goes wrong beside the requests is a line in the log, at most one a second: without
     file descriptors to accept connections with, it would be thousands."""
 
-    def __init__(self, config: Config, log: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, log: Tell) -> None:
         super().__init__(config)
         self._log, self._silent_until = log, -math.inf
         self.began: Future[None] = Future()

@@ -3,8 +3,9 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from serving.logs import Tell
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -26,7 +27,7 @@ class HttpServer:
         app: Any,
         host: str,
         port: int,
-        log: Callable[[str], None],
+        log: Tell,
         context: ssl.SSLContext | None = None,
         *,
         shared: bool = False,

@@ -1,11 +1,15 @@
 """What the server tells on stderr: lines for people, or one JSON object a line for machines."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from client.console import note
+
+Tell = Callable[[str], None]
+"""Takes a line for the operator, as a Log does."""
 
 
 class Level(StrEnum):

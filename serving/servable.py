@@ -9,7 +9,7 @@ broken the next lower one is loaded, so that a restart does not take down what a
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,10 @@ from client.proto.config_pb2 import ModelConfig, VersionPolicy
 from serving import versions
 from serving.errors import ServingError, not_found
 from serving.labels import Labels
+from serving.logs import Tell
 from serving.model import Model
 
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
-Log = Callable[[str], None]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two tries of a version whose files do not change; the first pause is one second, then it doubles."""
@@ -45,7 +45,7 @@ class Version:
 class Servable:
     """One model by name. `configure`, `poll` and the rest are for any thread; one poll is done at a time."""
 
-    def __init__(self, name: str, log: Log) -> None:
+    def __init__(self, name: str, log: Tell) -> None:
         self.name = name
         self._log = log
         self._lock = threading.Lock()
