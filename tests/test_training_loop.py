@@ -100,11 +100,16 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
     assert rates[20:] == sorted(rates[20:], reverse=True)
 
 
-def test_biases_do_not_decay(mnist):
-    loop = new_loop(mnist, recipe="tuned")
-    sizes = [int(np.prod(variable.shape)) for variable in loop.model.trainable_variables]
-    kernels = [len(variable.shape) > 1 for variable in loop.model.trainable_variables]
-    np.testing.assert_array_equal(loop._layout.kernels, np.repeat(kernels, sizes))
+@pytest.mark.parametrize("kind", [AdamW, Muon])
+def test_kernels_decay_and_biases_do_not(kind):
+    layout = Layout(((4, 6), (6,), (6, 3), (3,)))
+    optimizer = kind(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
+    zeros = tf.zeros(sum(layout.sizes))
+    state = {"weights": zeros + 1, **dict.fromkeys(optimizer.slots, zeros)}
+    new = optimizer.update(state, zeros, layout, tf.constant(2, tf.int64))["weights"].numpy()  # at the peak
+    kernels = np.repeat([True, False, True, False], layout.sizes)
+    assert (new[kernels] < 1).all()
+    assert (new[~kernels] == 1).all()
 
 
 @pytest.mark.parametrize("letter", ["B", "G"])  # dropout's seeds and batch normalization's statistics are state too
