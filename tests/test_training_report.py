@@ -3,8 +3,11 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,7 +28,7 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.tags, self.rows, self.words, self.cell = [], [], "", None
-        self.feed(path.read_text())
+        self.feed(path.read_text("utf-8"))
         self.close()
 
     def handle_starttag(self, tag, attributes):
@@ -130,8 +133,8 @@ def root(model_root, tmp_path):
     return tmp_path / "models"
 
 
-def report(root, digits):
-    finished = digits("report", "--models", root, "--out", root.parent / "out")
+def report(root, digits, **options):
+    finished = digits("report", "--models", root, "--out", root.parent / "out", **options)
     assert finished.returncode == 0, finished.stderr
     return Page(root.parent / "out" / "report.html")
 
@@ -274,6 +277,33 @@ def rendered_card(description="", **content):
 )
 def test_the_model_card_says_how_the_training_images_were_changed(recipe, changes):
     assert f"**Data** MNIST: 0 training images{changes}.\n" in rendered_card(recipe=recipe)
+
+
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+WRITE_CARD = """
+import sys
+from pathlib import Path
+from serving.versions import BENCHMARK_FILE, EVALUATION_FILE, read_json
+from training import card
+version, folder = map(Path, sys.argv[1:])
+(folder / "assets.extra").mkdir()
+card.write(folder, read_json(version / BENCHMARK_FILE), read_json(version / EVALUATION_FILE) | {"mistakes": []}, None)
+"""
+
+
+def test_where_the_locale_is_not_utf_8_a_report_still_is(root, digits):
+    (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
+    change(root, "assets.extra/benchmark.json", results=[row | {"seed_accuracies": [(0.97, 0.98), (0.97, 0.96)]}])
+    page = report(root, digits, env=os.environ | ASCII_LOCALE)
+    assert page.rows[-1]["Seeds"] == "0.9700 ± 0.0141 (2)"
+
+
+def test_where_the_locale_is_not_utf_8_a_model_card_still_is(model_root, tmp_path):
+    version = model_root / "A" / "1"
+    command = [sys.executable, "-c", WRITE_CARD, version, tmp_path]
+    subprocess.run(command, env=os.environ | ASCII_LOCALE, check=True)
+    card = (tmp_path / MODEL_CARD_FILE).read_bytes()
+    assert (version / MODEL_CARD_FILE).read_bytes().startswith(card)
 
 
 def test_a_confusion_that_never_happened_is_not_named():

@@ -68,7 +68,7 @@ def write(directory: Path, content: dict[str, Any], evaluation: dict[str, Any], 
         card += (
             f"\n## {image.title}\n\nThe digit, the answer, and how sure it was.\n\n![{image.alt}]({image.path.name})\n"
         )
-    (directory / MODEL_CARD_FILE).write_text(card)
+    (directory / MODEL_CARD_FILE).write_text(card, "utf-8")
 
 
 def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:

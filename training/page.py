@@ -46,7 +46,7 @@ class Section:
 
 def render(rows: list[Result], sections: list[Section]) -> str:
     """Render the whole page."""
-    style = Path(__file__).with_name("report.css").read_text()
+    style = Path(__file__).with_name("report.css").read_text("utf-8")
     body = [_summary(rows), _table(rows), *map(_section, sections)]
     return _PAGE.format(style=style, body="\n".join(body))
 

@@ -41,7 +41,7 @@ def write(models: Path, out: Path, source: Path | None = None) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as folder:
         staging = Path(folder)
         sections = list(_sections(trained, staging, source))
-        (staging / PAGE).write_text(render([one.result for one in trained], sections))
+        (staging / PAGE).write_text(render([one.result for one in trained], sections), "utf-8")
         names = [PAGE, *(image.path.name for section in sections for image in section.images)]
         return [(staging / name).replace(out / name) for name in reversed(names)][::-1]
 

@@ -112,5 +112,5 @@ def attempt(name: str, task: Task, log: Path, report: Reporter) -> Done | Failed
 
 
 def _write_traceback(log: Path) -> None:
-    with contextlib.suppress(OSError), log.open("a") as file:  # the disk that is full may be the log's
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:  # the full disk may be the log's
         traceback.print_exc(file=file)
