@@ -122,8 +122,8 @@ def copy_version(source: Path, model_dir: Path, reason: str) -> Path:
             (directory / EXTRA).mkdir(exist_ok=True)
             write_json(directory / ORIGIN_FILE, origin)
         except OSError as error:
-            why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # of the first file
-            why = str(why).partition(":")[0]  # without the paths
+            told = error.args[0][0][-1] if isinstance(error, shutil.Error) else str(error)  # of the first file
+            why = told.partition(":")[0].rpartition("] ")[-1]  # without the errno before it and the paths behind
             raise DigitsError(f"{model_dir}: cannot copy {source} there ({why}). Nothing was published.") from None
         return publish(directory)
 
@@ -165,6 +165,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object")
     return content
+
+
+def why(error: Exception, path: Path) -> str:
+    """Say what was wrong with a file, without its path, which stands before that, and without an errno."""
+    return str(getattr(error, "strerror", None) or error).removeprefix(f"{path}: ")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ import pytest
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from serving.versions import EVALUATION_FILE, EXTRA, MODEL_CARD_FILE
+from client.errors import DigitsError
+from serving.versions import BENCHMARK_FILE, EVALUATION_FILE, EXTRA, MODEL_CARD_FILE
 from training import card, confusion, results, tradeoff
 
 ROOT = Path(__file__).parent.parent
@@ -200,12 +201,27 @@ def test_a_model_without_mistakes_is_a_report_too(root, digits):
     assert len(page.all("img")) == 5
 
 
+@pytest.mark.parametrize(("content", "why"), [("", "No such file or directory"), ("[]", "not a JSON object")])
+def test_a_file_that_cannot_be_read_is_named_once_and_the_reason_told_in_words(tmp_path, content, why):
+    run, version = tmp_path / "result.json", tmp_path / BENCHMARK_FILE
+    if content:
+        (tmp_path / EXTRA).mkdir()
+        run.write_text(content)
+        version.write_text(content)
+    with pytest.raises(DigitsError) as error:
+        results.read(tmp_path)
+    assert str(error.value) == f"{run}: not a finished run ({why}). Train again with: digits train"
+    with pytest.raises(DigitsError) as error:
+        results.benchmark(tmp_path)
+    assert str(error.value) == f"{tmp_path}: no readable benchmark ({why}). Delete this version or export again."
+
+
 @pytest.mark.parametrize("damage", ["{", "[]"])
 def test_a_damaged_evaluation_is_one_line(root, digits, damage):
     (root / "A" / "1" / EVALUATION_FILE).write_text(damage)
     finished = digits("report", "--models", root, "--out", root.parent / "out")
     assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
-    assert f"A/1/{EVALUATION_FILE}: not readable" in finished.stderr
+    assert finished.stderr.startswith(f"error: {root}/A/1/{EVALUATION_FILE}: not readable (not ")
     assert not (root.parent / "out").exists()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from client.errors import DigitsError
-from serving.versions import write_json
+from serving.versions import why, write_json
 from training.job import Job
 
 FILE = "checkpoint.npz"
@@ -68,7 +68,7 @@ def load(run_dir: Path) -> Checkpoint | None:
             arrays = {name: file[name] for name in file.files}
         return Checkpoint(arrays, **json.loads(str(arrays.pop(_ABOUT))))
     except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({why(error, path)})") from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import DigitsError
+from serving.versions import why
 
 Array = NDArray[np.uint8]
 Arrays = dict[str, Array]
@@ -130,8 +131,8 @@ def _read_npz(path: Path) -> Arrays:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Pass an mnist.npz or a folder of IDX files with --data.") from None
     except _UNREADABLE as error:
-        expected = f"an mnist.npz with {', '.join(_NPZ_NAMES.values())}"
-        raise DataError(f"{path}: not {expected} ({error}). Delete the file or pass another with --data.") from None
+        reason = f"not an mnist.npz with {', '.join(_NPZ_NAMES.values())} ({why(error, path)})"
+        raise DataError(f"{path}: {reason}. Delete the file or pass another with --data.") from None
 
 
 def _read_idx(folder: Path) -> Arrays:
@@ -153,7 +154,8 @@ def _read_idx_file(folder: Path, stem: str) -> Array:
             raise ValueError("its first bytes are not those of unsigned bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise DataError(f"{found[0]}: not a whole IDX file ({error}). Copy it again or pass another --data.") from None
+        reason = why(error, found[0])
+        raise DataError(f"{found[0]}: not a whole IDX file ({reason}). Copy it again or pass another --data.") from None
 
 
 def _read_zarr() -> Arrays | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from client.console import require
 from client.errors import DigitsError
-from serving.versions import EVALUATION_FILE, read_json
+from serving.versions import EVALUATION_FILE, read_json, why
 from training import card, confusion, data, results
 from training.page import Section, render
 from training.results import Result
@@ -58,7 +58,7 @@ def _evaluation(version_dir: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
-        raise DigitsError(f"{path}: not readable ({error}). Delete this version or export again.") from None
+        raise DigitsError(f"{path}: not readable ({why(error, path)}). Delete this version or export again.") from None
 
 
 def _sections(trained: list[Trained], staging: Path, source: Path | None) -> Iterator[Section]:

@@ -15,7 +15,7 @@ from typing import Any
 from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
-from serving.versions import BENCHMARK_FILE, latest_version, read_json, write_json
+from serving.versions import BENCHMARK_FILE, latest_version, read_json, why, write_json
 
 ENSEMBLE = "ensemble"
 MODELS = ("A", "B", "C", "D", "E", "F", "G", "H", ENSEMBLE)
@@ -83,10 +83,12 @@ class Result:
 
 def read(run_dir: Path) -> Result:
     """Read the result of a run. Raises DigitsError when there is none: the run is not finished."""
+    path = run_dir / RESULT
     try:
-        return Result(**read_json(run_dir / RESULT))
+        return Result(**read_json(path))
     except (OSError, ValueError, TypeError) as error:
-        raise DigitsError(f"{run_dir / RESULT}: not a finished run ({error}). Train again with: digits train") from None
+        reason = why(error, path)
+        raise DigitsError(f"{path}: not a finished run ({reason}). Train again with: digits train") from None
 
 
 def write(result: Result, run_dir: Path) -> None:
@@ -96,11 +98,13 @@ def write(result: Result, run_dir: Path) -> None:
 
 def benchmark(version_dir: Path) -> dict[str, Any]:
     """Read the benchmark.json of a version. Raises DigitsError with the path when it is missing or cut."""
+    path = version_dir / BENCHMARK_FILE
     try:
-        return read_json(version_dir / BENCHMARK_FILE)
+        return read_json(path)
     except (OSError, ValueError) as error:
+        reason = why(error, path)
         raise DigitsError(
-            f"{version_dir}: no readable benchmark ({error}). Delete this version or export again."
+            f"{version_dir}: no readable benchmark ({reason}). Delete this version or export again."
         ) from None
 
 
