@@ -57,7 +57,7 @@ class Device(StrEnum):
     gpu = "gpu"
 
 
-Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root to export to.")]
+Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a folder of IDX files (gzipped or not).")]
 
 
