@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
-from training.data import Array
+from numpy.typing import NDArray
 
 Tensor = Any
+Mask = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 
@@ -31,7 +31,7 @@ class Layout:
         return [int(np.prod(shape)) for shape in self.shapes]
 
     @cached_property
-    def kernels(self) -> Array:
+    def kernels(self) -> Mask:
         """Give 1 for each number of a kernel and 0 for those of biases and normalizations, float32 [parameters]."""
         return self.mask(len(shape) > 1 for shape in self.shapes)
 
@@ -41,7 +41,7 @@ class Layout:
         last = max(n for n, shape in enumerate(self.shapes) if len(shape) > 1)
         return [len(shape) > 1 and n != last for n, shape in enumerate(self.shapes)]
 
-    def mask(self, chosen: Iterable[bool]) -> Array:
+    def mask(self, chosen: Iterable[bool]) -> Mask:
         """Give 1 for each number of the chosen weights and 0 for the others, float32 [parameters]."""
         return np.repeat(np.array(list(chosen), np.float32), self.sizes)
 
