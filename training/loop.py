@@ -1,9 +1,8 @@
 """The training loop: Keras' model and callbacks around many steps in one call, on one flat vector of weights.
 
 Keras' own `fit` on arrays leaves the core idle 40 % of each epoch, and its optimizers start many small operations.
-Here a call runs fifty steps, and a step updates all weights by one formula. The
-whole state is a few tensors, so that saving it saves everything: resumed from any epoch, a training ends with the same
-weights, bit for bit on one thread.
+Here a call runs fifty steps, and a step updates all weights by one formula. The whole state is a few tensors, so that
+saving it saves everything: resumed from any epoch, a training ends with the same weights, bit for bit on one thread.
 """
 
 from collections.abc import Callable
