@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from training.results import COLUMNS, Result
+from training.results import COLUMNS, WORDS, Result
 
-_WORDS = {"Model_name", "Description", "Recipe", "Served"}  # columns of words, not numbers
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -79,7 +78,7 @@ def _row(row: Result) -> str:
 
 
 def _kind(name: str) -> str:
-    return ' class="text"' if name in _WORDS else ""
+    return ' class="text"' if name in WORDS else ""
 
 
 def _section(section: Section) -> str:

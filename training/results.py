@@ -208,7 +208,8 @@ _LEFT_OUT = {
     122: {"Description", "Loss", "Published", "Validation"},
 }
 """On a terminal that is narrower than so many characters; what is left needs 80."""
-_RIGHT = {*COLUMNS} - {"Model_name", "Description", "Recipe", "Served"}
+WORDS = {"Model_name", "Description", "Recipe", "Served"}
+"""Columns that stand on the left; those of figures stand on the right."""
 
 
 def _plus_minus(mean: float, deviation: float, count: int) -> str:
@@ -222,7 +223,7 @@ def to_json(rows: list[Result]) -> str:
 
 def to_markdown(rows: list[Result]) -> str:
     """Render rows as a Markdown table, the served model in bold."""
-    lines = [list(COLUMNS), ["--:" if name in _RIGHT else "---" for name in COLUMNS]]
+    lines = [list(COLUMNS), ["---" if name in WORDS else "--:" for name in COLUMNS]]
     for row in rows:
         cells = [cell(row) for cell in COLUMNS.values()]
         lines.append([f"**{cell}**" if row.served and cell else cell for cell in cells])
@@ -237,7 +238,7 @@ def to_table(rows: list[Result], width: int) -> Any:
     left_out = {name for needed, names in _LEFT_OUT.items() if width < needed for name in names}
     columns = {name: cell for name, cell in COLUMNS.items() if name not in left_out}
     for name in columns:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name != "Description")
+        table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=name != "Description")
     for row in rows:
         table.add_row(*(cell(row) for cell in columns.values()), style="bold green" if row.served else "")
     return table
