@@ -27,6 +27,7 @@ from client.errors import DigitsError
 from serving import versions
 from training import card, checkpoint, data, layers, results
 from training.device import configure
+from training.evaluate import answer
 
 CHECKED_IMAGES = 1_000
 _DTYPES = (tf.string, tf.string, tf.float32, tf.float32, tf.bool)  # of contract.BENCHMARK_FIELDS
@@ -57,7 +58,7 @@ def write_saved_model(model: keras.Model, rows: list[results.Result], directory:
     """Write saved_model.pb and variables/ with the signatures `serving_default` and `benchmark`."""
 
     def serve(images: Any) -> dict[str, Any]:
-        probabilities = _probabilities(model, tf.ensure_shape(images, [None, contract.IMAGE_SIZE, contract.IMAGE_SIZE]))
+        probabilities = answer(model, tf.ensure_shape(images, [None, contract.IMAGE_SIZE, contract.IMAGE_SIZE]))
         return {contract.PROBABILITIES: probabilities, contract.DIGIT: tf.argmax(probabilities, axis=-1)}
 
     def benchmark(row: Any) -> dict[str, Any]:
@@ -74,10 +75,6 @@ def write_saved_model(model: keras.Model, rows: list[results.Result], directory:
 
 def _image_spec(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE], tf.uint8, name)
-
-
-def _probabilities(model: keras.Model, images: Any) -> Any:
-    return model(tf.cast(images, tf.float32)[..., None], training=False)
 
 
 def _columns(rows: list[results.Result]) -> dict[str, Any]:
@@ -121,7 +118,7 @@ def write_litert(model: keras.Model, directory: Path) -> None:
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = tf.function(lambda images: _probabilities(model, images))
+    function = tf.function(lambda images: answer(model, images))
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(_image_spec(contract.IMAGES)))
     converted = tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
     (directory / versions.LITERT_FILE).write_bytes(converted)
@@ -152,7 +149,7 @@ def write_warmup(image: data.Array, path: Path) -> None:
 def check(model: keras.Model, images: data.Array, directory: Path) -> None:
     """Compare the exported files with Keras in a fresh process, where nothing but the files can answer."""
     with tempfile.NamedTemporaryFile(suffix=".npz") as reference:
-        np.savez(reference, images=images, probabilities=_probabilities(model, tf.constant(images)))
+        np.savez(reference, images=images, probabilities=answer(model, tf.constant(images)))
         reference.flush()
         # -P and our own path: a folder `training` where the user works must not stand for this package
         command = [sys.executable, "-P", "-m", "training.verify", str(directory), reference.name]
