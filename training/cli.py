@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.console import note, require, tables, usable_cores
-from client.errors import DigitsError, UsageError
+from client.errors import UsageError
 
 if TYPE_CHECKING:
     from training.pipeline import Outcome
@@ -200,7 +200,7 @@ def results(
         raise UsageError("--json and --markdown exclude each other: give one of them")
     rows = [*table.gather(models).values()]
     if not rows and not as_json:
-        raise DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
+        raise table.nothing_in(models)
     if as_json:
         print(table.to_json(rows))
     elif as_markdown:

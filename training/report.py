@@ -36,7 +36,7 @@ def write(models: Path, out: Path, source: Path | None = None) -> list[Path]:
     """
     trained = gather(models)
     if not trained:
-        raise DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
+        raise results.nothing_in(models)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as folder:
         staging = Path(folder)

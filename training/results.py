@@ -144,6 +144,11 @@ def gather(models: Path) -> dict[Path, Result]:
     return dict(rows[name] for name in MODELS if name in rows)
 
 
+def nothing_in(models: Path) -> DigitsError:
+    """Give the error of a command that needs a trained model where `gather` finds none."""
+    return DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
+
+
 def _readable(version_dir: Path) -> Result | None:
     try:
         return dataclasses.replace(own_result(version_dir), served=False)
