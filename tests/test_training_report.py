@@ -160,7 +160,9 @@ def test_a_version_without_a_confusion_matrix_says_so_and_has_the_other_pictures
     del evaluation["confusion"]
     path.write_text(json.dumps(evaluation))
     page = report(root, digits)
-    assert "exported without its confusion matrix; pictures need: digits train A" in page.words
+    seed = results.own_result(root / "A" / "1").seed
+    command = f"digits train A --recipe tuned --epochs 6 --seed {seed} --limit 12000"
+    assert f"exported without its confusion matrix; pictures need: {command}" in page.words
     assert len(page.all("img")) == 4
 
 
@@ -174,7 +176,7 @@ def change(root, file, **changes):
 def test_of_an_ensemble_it_says_how_its_members_are_trained(root, digits):
     (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
     row |= {"model": "ensemble", "description": "The mean of G (seed 2), D (seed 3)"}
-    change(root, "assets.extra/benchmark.json", model="ensemble", results=[row])
+    change(root, "assets.extra/benchmark.json", model="ensemble", results=[row], settings={})
     (root / "A" / "1" / EVALUATION_FILE).unlink()
     (root / "A").rename(root / "ensemble")
     advice = "pictures need: digits train D G --recipe tuned --seed 2 --seeds 2 --ensemble 2"

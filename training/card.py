@@ -81,7 +81,7 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     table = to_markdown(rows)
     changes = _changes(content.get("recipe") or {})  # an ensemble's: what the recipes of all its members share
     seed = "" if own.model == ENSEMBLE else f" seed {own.seed},"
-    words = {"changes": changes, "seed": seed, "command": command(own, content.get("settings") or {})}
+    words = {"changes": changes, "seed": seed, "command": command(own, content)}
     return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
 
 
@@ -95,11 +95,16 @@ def _changes(recipe: dict[str, Any]) -> str:
     return "".join(f", {change}" for change in changes)
 
 
-def command(own: Result, settings: dict[str, Any]) -> str:
+def command(own: Result, content: dict[str, Any]) -> str:
     """Give the command that makes this model again; an ensemble's trains its members and what lies between them."""
     members = _MEMBER.findall(own.description) or [(own.model, own.seed)]
     seeds = [int(seed) for _, seed in members]
-    asked = {"recipe": own.recipe, **settings, "seed": min(seeds), "seeds": max(seeds) - min(seeds) + 1}
+    asked = {
+        "recipe": own.recipe,
+        **(content.get("settings") or {}),
+        "seed": min(seeds),
+        "seeds": max(seeds) - min(seeds) + 1,
+    }
     asked |= {"letter": None, "ensemble": len(members)}
     words = [f"--{name} {value}" for name, value in asked.items() if value != _DEFAULTS.get(name)]
     return " ".join(["digits train", *sorted({letter for letter, _ in members}), *words])

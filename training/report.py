@@ -23,9 +23,11 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Trained:
-    """A model's row of the table and what evaluation.json says of it, which older versions do not have."""
+    """A model's row of the table, what benchmark.json says of its making, and evaluation.json, which older versions do
+    not have."""
 
     result: Result
+    benchmark: dict[str, Any]
     evaluation: dict[str, Any]
 
 
@@ -48,7 +50,10 @@ def write(models: Path, out: Path, source: Path | None = None) -> list[Path]:
 
 def gather(models: Path) -> list[Trained]:
     """Collect the version that stands for each model in a model root."""
-    return [Trained(row, _evaluation(version_dir)) for version_dir, row in results.gather(models).items()]
+    return [
+        Trained(row, results.benchmark(version_dir), _evaluation(version_dir))
+        for version_dir, row in results.gather(models).items()
+    ]
 
 
 def _evaluation(version_dir: Path) -> dict[str, Any]:
@@ -86,4 +91,4 @@ def _text(one: Trained) -> str:
     if matrix := one.evaluation.get("confusion"):
         return f"{made} Confused most often: {confusion.named(matrix, 3)}."
     lost = "confusion matrix" if one.evaluation else "evaluation"
-    return f"{made} This version was exported without its {lost}; pictures need: {card.command(row, {})}"
+    return f"{made} This version was exported without its {lost}; pictures need: {card.command(row, one.benchmark)}"
