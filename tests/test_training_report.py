@@ -175,8 +175,9 @@ def change(root, file, **changes):
 
 def test_of_an_ensemble_it_says_how_its_members_are_trained(root, digits):
     (row,) = [row for row in results.benchmark(root / "A" / "1")["results"] if row["model"] == "A"]
-    row |= {"model": "ensemble", "description": "The mean of G (seed 2), D (seed 3)"}
-    change(root, "assets.extra/benchmark.json", model="ensemble", results=[row], settings={})
+    row |= {"model": "ensemble"}
+    members = [{"model": "G", "seed": 2}, {"model": "D", "seed": 3}]
+    change(root, "assets.extra/benchmark.json", model="ensemble", results=[row], settings={}, members=members)
     (root / "A" / "1" / EVALUATION_FILE).unlink()
     (root / "A").rename(root / "ensemble")
     advice = "pictures need: digits train D G --recipe tuned --seed 2 --seeds 2 --ensemble 2"
@@ -258,26 +259,35 @@ def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
 
 
 @pytest.mark.parametrize(
-    ("description", "settings", "command"),
+    ("model", "content", "command"),
     [
-        ("Similar to LeNet", {"letter": "A", "seed": 3, "limit": None, "precision": "float32"}, "A OWN --seed 3"),
+        ("A", {"settings": {"letter": "A", "seed": 3, "limit": None, "precision": "float32"}}, "A OWN --seed 3"),
         (
-            "",
-            {"epochs": 2, "limit": 9, "precision": "float16"},
+            "A",
+            {"settings": {"epochs": 2, "limit": 9, "precision": "float16"}},
             "A OWN --epochs 2 --limit 9 --precision float16 --seed 3",
         ),
-        ("The mean of G (seed 4), D (seed 2)", {"seed": None}, "D G OWN --seed 2 --seeds 3 --ensemble 2"),
-        ("The mean of G (seed 3), D (seed 3)", None, "D G OWN --seed 3 --ensemble 2"),
+        (
+            "ensemble",
+            {"settings": {"seed": None}, "members": [{"model": "G", "seed": 4}, {"model": "D", "seed": 2}]},
+            "D G OWN --seed 2 --seeds 3 --ensemble 2",
+        ),
+        (
+            "ensemble",
+            {"members": [{"model": "G", "seed": 3}, {"model": "D", "seed": 3}]},
+            "D G OWN --seed 3 --ensemble 2",
+        ),
+        ("ensemble", {"members": ["G_2026-11-24", "D_2026-11-24"]}, "OWN --seed 3 --ensemble 2"),
     ],
 )
-def test_the_model_card_names_the_command_that_makes_the_model_again(description, settings, command):
-    rendered = rendered_card(description, settings=settings)
+def test_the_model_card_names_the_command_that_makes_the_model_again(model, content, command):
+    rendered = rendered_card(model, **content)
     assert rendered.endswith(f"Reproduce with `digits train {command.replace('OWN', '--recipe tuned')}`.\n")
 
 
-def rendered_card(description="", **content):
+def rendered_card(model="A", **content):
     fields = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"run": "r", "recipe": "tuned", "seed": 3}
-    row = fields | {"model": "A", "description": description, "seed_accuracies": []}
+    row = fields | {"model": model, "description": "", "seed_accuracies": []}
     return card.render({"run": "r", "results": [row], "versions": {}} | content, {"confusion": [[1] * 10] * 10})
 
 

@@ -1,6 +1,5 @@
 """The model card of a version, one page rendered from its benchmark.json and evaluation.json, and its mistakes."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,7 @@ Chosen by the first 5,000 test images, reported on the last 5,000.
 
 Reproduce with `{command}`.
 """
-_MEMBER = re.compile(r"(\w) \(seed (\d+)\)")  # as training/ensemble.py describes them
-_DEFAULTS = {"epochs": None, "limit": None, "precision": "float32", "seeds": 1, "ensemble": 1}
+_DEFAULTS = {"epochs": None, "limit": None, "precision": "float32", "seeds": 1, "ensemble": 0}
 _DETAILS = """
 ## Each digit of the test half
 
@@ -97,17 +95,14 @@ def _changes(recipe: dict[str, Any]) -> str:
 
 def command(own: Result, content: dict[str, Any]) -> str:
     """Give the command that makes this model again; an ensemble's trains its members and what lies between them."""
-    members = _MEMBER.findall(own.description) or [(own.model, own.seed)]
-    seeds = [int(seed) for _, seed in members]
-    asked = {
-        "recipe": own.recipe,
-        **(content.get("settings") or {}),
-        "seed": min(seeds),
-        "seeds": max(seeds) - min(seeds) + 1,
-    }
-    asked |= {"letter": None, "ensemble": len(members)}
+    members = content.get("members", [])
+    told = [one for one in members if isinstance(one, dict)] or [{"model": own.model, "seed": own.seed}]
+    seeds = [one["seed"] for one in told]
+    asked = {"recipe": own.recipe, **(content.get("settings") or {}), "seed": min(seeds)}
+    asked |= {"seeds": max(seeds) - min(seeds) + 1, "letter": None, "ensemble": len(members)}
+    letters = {one["model"] for one in told} - {ENSEMBLE}  # the first ensembles told no more than their runs' names
     words = [f"--{name} {value}" for name, value in asked.items() if value != _DEFAULTS.get(name)]
-    return " ".join(["digits train", *sorted({letter for letter, _ in members}), *words])
+    return " ".join(["digits train", *sorted(letters), *words])
 
 
 def _details(matrix: confusion.Matrix) -> str:

@@ -32,7 +32,8 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     settings = json.loads((run_dirs[0] / checkpoint.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
     first, *others = [checkpoint.recipe_of(member) or {} for member in run_dirs]
     common = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-    config = {"settings": settings, "members": [row.run for row in rows], "recipe": common}
+    members = [{"run": row.run, "model": row.model, "seed": row.seed} for row in rows]
+    config = {"settings": settings, "members": members, "recipe": common}
     write_json(run_dir / checkpoint.CONFIG, config)
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
