@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from training.results import Result, to_markdown
+from training.results import Result
+from training.table import to_markdown
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: make readme -->", "<!-- end of results -->"

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from serving.versions import BENCHMARK_FILE, MODEL_CARD_FILE, list_versions
-from training import pipeline, results, workers
+from training import pipeline, results, table, workers
 from training.job import Progress
 from training.progress import Display
 
@@ -77,7 +77,7 @@ def test_on_a_terminal_the_table_leaves_out_columns_rather_than_to_cut_figures(w
     published = json.loads((ROOT / "docs/results.json").read_text())
     rows = [results.Result(**row | {"distorted_accuracy": 0.994}) for row in published]
     console = Console(width=width, file=io.StringIO())
-    console.print(results.to_table(rows, width))
+    console.print(table.to_table(rows, width))
     printed = console.file.getvalue()
     assert "…" not in printed
     for one in rows:

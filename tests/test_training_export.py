@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving import versions
-from training import data, export, results, verify
+from training import data, export, results, table, verify
 from training.architectures import ARCHITECTURES
 from training.layers import LocalResponseNormalization
 
@@ -111,7 +111,7 @@ def test_the_model_card_tells_what_the_table_tells(version):
     assert f"# Model {own.model}: {own.description}" in card
     assert f"  accuracy: {own.accuracy:.4f}" in card
     assert f"`digits classify photo.jpg --model {own.model}`." in card
-    assert results.to_markdown([results.Result(**row) for row in results.benchmark(version)["results"]]) in card
+    assert table.to_markdown([results.Result(**row) for row in results.benchmark(version)["results"]]) in card
 
 
 def check_fails(directory, images, model):

@@ -7,7 +7,8 @@ from typing import Any
 from serving.versions import EXTRA, MODEL_CARD_FILE
 from training import confusion
 from training.data import Array
-from training.results import ENSEMBLE, Result, to_markdown
+from training.results import ENSEMBLE, Result
+from training.table import to_markdown
 
 _TEMPLATE = """---
 license: apache-2.0

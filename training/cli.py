@@ -3,7 +3,7 @@
 import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from client.errors import UsageError
 
 if TYPE_CHECKING:
     from training.pipeline import Outcome
-    from training.results import Result
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -194,24 +193,21 @@ def results(
 
     Examples: digits results | digits results --markdown
     """
-    from training import results as table
+    from training.results import gather, nothing_in, to_json
+    from training.table import to_markdown, to_table
 
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other: give one of them")
-    rows = [*table.gather(models).values()]
+    rows = [*gather(models).values()]
     if not rows and not as_json:
-        raise table.nothing_in(models)
+        raise nothing_in(models)
     if as_json:
-        print(table.to_json(rows))
+        print(to_json(rows))
     elif as_markdown:
-        print(table.to_markdown(rows))
+        print(to_markdown(rows))
     else:
-        _print_table(table, rows)
-
-
-def _print_table(table: Any, rows: "list[Result]") -> None:
-    console = tables()
-    console.print(table.to_table(rows, console.width))
+        console = tables()
+        console.print(to_table(rows, console.width))
 
 
 @app.command()

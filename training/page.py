@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from training.results import COLUMNS, WORDS, Result
+from training.results import Result
+from training.table import COLUMNS, WORDS
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
