@@ -1,5 +1,7 @@
 """The architectures and layers are those of the exercise, and compute what Keras' and TensorFlow's do."""
 
+from dataclasses import asdict
+
 import keras
 import numpy as np
 import pytest
@@ -160,6 +162,16 @@ def test_the_notebook_recipe_is_the_notebooks():
     recipe = recipes.recipe_for("notebook", "A")
     assert (recipe.epochs, recipe.batch_size, recipe.patience, recipe.distort) == (100, 32, 10, False)
     assert type(recipes.build(ARCHITECTURES["A"], recipe).layers[0]) is Conv2D  # raw 0..255 go in
+
+
+@pytest.mark.parametrize("letter", ARCHITECTURES)
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_what_a_recipe_says_for_the_records_is_what_it_does(name, letter):
+    recipe = recipes.recipe_for(name, letter)
+    said, optimizer = asdict(recipe), recipe.new_optimizer(steps_per_epoch=1)
+    assert said["optimizer"] == type(optimizer).__name__.lower()
+    done = {"warm_up": 0.0, "weight_decay": 0.0} | asdict(optimizer)
+    assert (said["warm_up"], said["weight_decay"]) == (done["warm_up"], done["weight_decay"])
 
 
 def test_scaling_happens_inside_the_tuned_model():

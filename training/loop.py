@@ -41,7 +41,7 @@ class Loop:
         self.batch_size = min(recipe.batch_size, len(images))
         self.steps_per_epoch = len(images) // self.batch_size  # the few images left over differ from epoch to epoch
         self._count = len(images)
-        self.optimizer = recipe.optimizer(self.steps_per_epoch)
+        self.optimizer = recipe.new_optimizer(self.steps_per_epoch)
         everywhere = self.strategy.experimental_distribute_values_from_function  # a copy on every device
         self._images = everywhere(lambda _: tf.constant(images))
         self._labels = everywhere(lambda _: tf.constant(labels, tf.int32))

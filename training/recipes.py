@@ -1,7 +1,7 @@
 """How a model is fitted: `notebook` is the author's way, `tuned` (the default) is ours."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -16,24 +16,26 @@ Tensor = Any
 class Recipe:
     """The resolved settings of one training; saved as config.json beside its weights.
 
-    `learning_rate` is the peak where there is a schedule, and `muon` says whether hidden kernels follow Muon there, or
-    AdamW as all other weights. `patience` is in epochs without a better validation loss; None trains to the end.
-    `distort` turns on augmentation, and with it our optimizers, their schedule, and pixels from 0 to 1. `upstrokes` is
-    the share of the ones that get one, where it fits (training/upstroke.py). Dropout rests in all but the first
-    `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
+    RMSprop keeps its `learning_rate`; `adamw` and `muon` have a schedule with it as the peak, and `weight_decay`. Muon
+    is for hidden kernels, all other weights follow AdamW there. `patience` is in epochs without a better validation
+    loss; None trains to the end. `scale` brings pixels from 0..255 to 0..1, inside the model, and `distort` turns on
+    augmentation. `upstrokes` is the share of the ones that get one, where it fits (training/upstroke.py). Dropout rests
+    in all but the first `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023,
+    arXiv 2303.01500).
     """
 
     name: str
     epochs: int
     batch_size: int
     learning_rate: float
+    optimizer: Literal["rmsprop", "adamw", "muon"] = "rmsprop"
     patience: int | None = None
+    scale: bool = False
     distort: bool = False
     upstrokes: float = 0.0
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
-    warm_up: float = 0.2
-    muon: bool = True
+    warm_up: float = 0.0
     weight_average: float | None = None
     dropout_share: float = 1.0
     precision: str = "float32"
@@ -48,11 +50,11 @@ class Recipe:
         """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
         return max(1, round(self.dropout_share * self.epochs))
 
-    def optimizer(self, steps_per_epoch: int) -> RMSprop | AdamW | Muon:
+    def new_optimizer(self, steps_per_epoch: int) -> RMSprop | AdamW | Muon:
         """Make the optimizer for a training of `epochs` epochs."""
-        if not self.distort:
+        if self.optimizer == "rmsprop":
             return RMSprop(self.learning_rate)
-        return (Muon if self.muon else AdamW)(
+        return (Muon if self.optimizer == "muon" else AdamW)(
             peak=self.learning_rate,
             steps=self.epochs * steps_per_epoch,
             warm_up=self.warm_up,
@@ -79,9 +81,12 @@ TUNED = Recipe(
     epochs=11,
     batch_size=128,
     learning_rate=4e-3,
+    optimizer="muon",
+    scale=True,
     distort=True,
     label_smoothing=0.05,
     weight_decay=0.1,
+    warm_up=0.2,
     weight_average=0.998,
 )
 """Ours: Muon under one cycle, distorted images, label smoothing and an exponential moving average of weights."""
@@ -94,8 +99,8 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "E": {"epochs": 10},
     "F": {"epochs": 8},
     # Batch normalization keeps statistics of the newest weights, and gained nothing clear by Muon
-    "G": {"epochs": 26, "weight_average": None, "muon": False, "weight_decay": 1e-4},
-    "H": {"epochs": 30, "weight_average": None, "muon": False, "weight_decay": 1e-4},
+    "G": {"epochs": 26, "weight_average": None, "optimizer": "adamw", "weight_decay": 1e-4},
+    "H": {"epochs": 30, "weight_average": None, "optimizer": "adamw", "weight_decay": 1e-4},
 }
 """What differs from model to model; docs/accuracy.md has what was tried."""
 
@@ -113,8 +118,8 @@ def recipe_for(name: str, letter: str, epochs: int | None = None, precision: str
 
 
 def build(architecture: Architecture, recipe: Recipe) -> keras.Model:
-    """Make a model as a recipe wants it: `tuned` scales pixels to 0..1 inside, and layers compute in its precision."""
-    before = [keras.layers.Rescaling(1 / 255)] if recipe.distort else []
+    """Make a model as a recipe wants it: `tuned` scales pixels inside, and layers compute in its precision."""
+    before = [keras.layers.Rescaling(1 / 255)] if recipe.scale else []
     policy = recipe.precision if recipe.precision == "float32" else f"mixed_{recipe.precision}"
     keras.config.set_dtype_policy(policy)
     try:
