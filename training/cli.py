@@ -114,11 +114,10 @@ def train(
     if cluster:
         require("cluster", "ray")
         models, runs, data = models.absolute(), runs.absolute(), data and data.absolute()
-        jobs = jobs or trainings  # the nodes' room decides
     if hosts.count() > 1:
-        jobs, resume = 1, False  # hosts train in step, and may have been killed after different epochs
+        resume = False  # they may have been killed after different epochs
         note("TF_CONFIG names several hosts: they train one model after the other, each from its beginning")
-    parallel = jobs or (1 if device is Device.gpu else min(trainings, usable_cores()))
+    parallel, threads = _side_by_side(jobs, trainings, device, cluster)
     todo = [
         Job(
             letter=letter.value,
@@ -130,7 +129,7 @@ def train(
             limit=limit,
             data=data,
             device=device.value,
-            threads=1 if cluster else max(1, usable_cores() // parallel),
+            threads=threads,
             precision=precision.value,
         )
         for letter in chosen
@@ -145,6 +144,19 @@ def train(
     else:
         outcome = pipeline.train(todo, models, parallel, ensemble or 0)
     _conclude(outcome, models)
+
+
+def _side_by_side(asked: int | None, trainings: int, device: Device, cluster: str | None) -> tuple[int, int]:
+    """Give how many models train at once, and the threads of each."""
+    from training import hosts
+
+    if hosts.count() > 1:
+        parallel = 1  # hosts train in step
+    elif cluster:
+        parallel = asked or trainings  # the nodes' room decides
+    else:
+        parallel = asked or (1 if device is Device.gpu else min(trainings, usable_cores()))
+    return parallel, 1 if cluster else max(1, usable_cores() // parallel)
 
 
 @app.command()
