@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import forkserver, get_context
 
 import numpy as np
 import pytest
 
-from training import checkpoint, pipeline
-from training.job import Job
+from training import checkpoint, pipeline, workers
+from training.job import Job, Progress
 
-EPOCHS = 48
-TRAIN = ["train", "B", "--limit", "4800", "--epochs", str(EPOCHS)]  # a quarter second an epoch; B draws its dropout too
+EPOCHS, IMAGES = 48, 1280
+TRAIN = ["train", "B", "--limit", str(IMAGES), "--epochs", str(EPOCHS)]  # an epoch is short; B draws its dropout too
 ONE_CORE = {min(os.sched_getaffinity(0))}
 
 
@@ -42,46 +45,110 @@ def assert_same(run_dir, other):
     assert epochs == other_epochs
 
 
-def kill_after(command, folder, seconds):
-    """Start training, wait until an epoch has ended, and kill all of it some time later."""
-    arguments = [command, *TRAIN]
+def kill_after(command, folder, said, seconds=0.0, train=TRAIN):
+    """Start training, wait until it has said something, and kill all of it some time later; give what it said."""
+    lines = []
     with subprocess.Popen(
-        arguments, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=one_core,
-        start_new_session=True,
+        [command, *train], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=one_core, start_new_session=True,
     ) as process:  # fmt: skip
         for line in process.stderr:
-            if f"/{EPOCHS}  loss" in line:
+            lines.append(line)
+            if said in line:
                 break
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
+    assert said in lines[-1], lines
+    return "".join(lines)
+
+
+class Workers:
+    """Start the processes that train for the command as it does, but from one that has TensorFlow in memory."""
+
+    def __init__(self):
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(["training.train"])  # which starts nothing of TensorFlow's yet
+
+    @contextmanager
+    def start(self, run_dir):
+        """Give the process, and what it says while it lives."""
+        task = partial(pipeline._train_task, job_of(run_dir))
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=workers._work, args=("B", task, run_dir / "log.txt", theirs))
+        process.start()
+        theirs.close()
+        with ours:
+            yield process, said_by(ours)
+            process.kill()
+            process.join()
+        process.close()
+
+    def kill_after_an_epoch(self, run_dir, seconds):
+        """Train until an epoch has ended, and kill the process some time later."""
+        with self.start(run_dir) as (_, said):
+            assert any(isinstance(message, Progress) and message.loss for message in said)
+            time.sleep(seconds)
+
+    def finish(self, run_dir):
+        """Train to the end, and give the remarks that were made."""
+        with self.start(run_dir) as (_, said):
+            *progress, last = said
+        assert isinstance(last, workers.Done), last
+        return [message.remark for message in progress if message.remark]
+
+
+def said_by(pipe):
+    with suppress(EOFError):
+        while True:
+            yield pipe.recv()
+
+
+def job_of(run_dir):
+    """What TRAIN asks for."""
+    return Job(letter="B", name="B", run_dir=run_dir, epochs=EPOCHS, limit=IMAGES, threads=1)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(digits, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finished = digits(*TRAIN, cwd=folder, preexec_fn=one_core)
-    assert finished.returncode == 0, finished.stderr
+def work():
+    yield Workers()
+    forkserver._forkserver._stop()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(work, tmp_path_factory):
+    [job] = pipeline.run_dirs(tmp_path_factory.mktemp("undisturbed"), [job_of(None)], resume=False)
+    work.finish(job.run_dir)
+    return job.run_dir
+
+
+@pytest.fixture(scope="module")
+def killed_once(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    kill_after(command, folder, f"epoch 2/{EPOCHS}  loss")
     [run_dir] = run_dirs(folder)
-    return run_dir
+    assert not (run_dir / "result.json").exists()
+    return folder
 
 
 @pytest.fixture
-def killed(command, tmp_path):
-    kill_after(command, tmp_path, seconds=1)
-    [run_dir] = run_dirs(tmp_path)
-    assert not (run_dir / "result.json").exists()
-    return tmp_path
+def killed(killed_once, tmp_path):
+    return shutil.copytree(killed_once, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_twenty_moments_a_training_ends_with_the_same_weights(undisturbed, command, digits, tmp_path):
-    """Each try ends an epoch, and is killed in one of the two that follow, or while it saves it."""
+def test_killed_at_twenty_moments_a_training_ends_with_the_same_weights(undisturbed, work, command, digits, tmp_path):
+    """Each try ends an epoch, and is killed in one of the two that follow, or while it saves it.
+
+    The first four are the whole command, the others its worker alone.
+    """
     moments = random.Random(1)
     epoch_seconds = min(row["seconds"] for row in checkpoint.load(undisturbed).history)
-    for _ in range(20):
-        kill_after(command, tmp_path, moments.uniform(0, 2 * epoch_seconds))
+    for _ in range(4):
+        kill_after(command, tmp_path, f"/{EPOCHS}  loss", moments.uniform(0, 2 * epoch_seconds))
     [run_dir] = run_dirs(tmp_path)
+    for _ in range(16):
+        work.kill_after_an_epoch(run_dir, moments.uniform(0, 2 * epoch_seconds))
     assert 20 <= len(checkpoint.load(run_dir).history) < EPOCHS
     finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
     assert finished.returncode == 0, finished.stderr
@@ -119,20 +186,17 @@ def test_a_command_that_was_killed_alone_is_taken_up_though_its_worker_is_still_
         ("config.json", lambda content: content.replace(b"0.1", b"0.2")),
     ],
 )
-def test_a_run_that_was_finished_and_then_damaged_is_finished_again(undisturbed, digits, tmp_path, name, damage):
-    run_dir = shutil.copytree(undisturbed, tmp_path / "runs" / undisturbed.name)
-    (run_dir / "concluded").unlink()
+def test_a_run_that_was_finished_and_then_damaged_is_finished_again(undisturbed, work, tmp_path, name, damage):
+    run_dir = shutil.copytree(undisturbed, tmp_path / undisturbed.name)
     (run_dir / name).write_bytes(damage((run_dir / name).read_bytes()))
-    finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
-    assert (finished.returncode, f"B  going on after epoch {EPOCHS}" in finished.stderr) == (0, True)
+    assert work.finish(run_dir) == [f"going on after epoch {EPOCHS}"]
     assert_same(run_dir, undisturbed)
+    assert work.finish(run_dir) == [], "now it is whole"
 
 
 def test_what_is_finished_is_not_lost_when_another_seed_fails(command, digits, tmp_path):
     train = ["train", "B", "--seeds", "2", "--limit", "640", "--epochs", "1", "--jobs", "1"]
-    with subprocess.Popen([command, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        next(iter(process.stderr))
-        process.kill()
+    kill_after(command, tmp_path, "B seed 1  training on ", train=train)
     obstacle = run_dirs(tmp_path)[1] / ".checkpoint.npz"
     obstacle.mkdir()
     finished = digits(*train, cwd=tmp_path)
@@ -143,14 +207,13 @@ def test_what_is_finished_is_not_lost_when_another_seed_fails(command, digits, t
     assert len(run_dirs(tmp_path)) == 2
 
 
-def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, digits):
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, work):
     [run_dir] = run_dirs(killed)
     checkpoint = run_dir / "checkpoint.npz"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    finished = digits(*TRAIN, cwd=killed, preexec_fn=one_core)
-    assert finished.returncode == 0, finished.stderr
-    assert f"B  {checkpoint.relative_to(killed)} is damaged" in finished.stderr
-    assert "starting over" in finished.stderr
+    [remark] = work.finish(run_dir)
+    assert remark.startswith(f"{checkpoint} is damaged (")
+    assert remark.endswith("): starting over")
     assert_same(run_dir, undisturbed)
 
 
@@ -166,7 +229,7 @@ def test_a_checkpoint_that_zipfile_gives_up_on_is_damaged(tmp_path, place, value
         checkpoint.load(tmp_path)
 
 
-def test_without_room_a_training_stops_in_one_line_and_goes_on_when_there_is_room(undisturbed, killed, digits):
+def test_without_room_a_training_stops_in_one_line_and_goes_on_when_there_is_room(undisturbed, killed, work, digits):
     def no_room():
         one_core()
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))  # a checkpoint has 1.4 MB
@@ -179,13 +242,13 @@ def test_without_room_a_training_stops_in_one_line_and_goes_on_when_there_is_roo
     assert last.startswith(f"error: {run_dir.relative_to(killed)}: cannot save epoch ")
     assert last.endswith("(File too large). Mend that and run the same command: it goes on from the epoch before.")
     assert (run_dir / "checkpoint.npz").read_bytes() == before
-    assert digits(*TRAIN, cwd=killed, preexec_fn=one_core).returncode == 0
+    [remark] = work.finish(run_dir)
+    assert remark.startswith("going on after epoch ")
     assert_same(run_dir, undisturbed)
 
 
 def test_a_training_that_finished_before_it_was_exported_is_exported_and_not_repeated(undisturbed, digits, tmp_path):
     shutil.copytree(undisturbed, tmp_path / "runs" / undisturbed.name)
-    (tmp_path / "runs" / undisturbed.name / "concluded").unlink()
     finished = digits(*TRAIN, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "B  epoch" not in finished.stderr
@@ -237,7 +300,7 @@ TAKE_UP = """
 import sys
 from pathlib import Path
 from training import pipeline
-from training.job import Job
+from training.job import Job, Progress
 runs = Path(sys.argv[1])
 print(pipeline.run_dirs(runs, [Job(letter="A", run_dir=runs)], resume=True)[0].run_dir, flush=True)
 sys.stdin.read()
