@@ -155,24 +155,24 @@ def test_killed_at_twenty_moments_a_training_ends_with_the_same_weights(undistur
     assert_same(run_dir, undisturbed)
 
 
-def test_the_same_command_says_where_it_goes_on_and_another_one_starts_anew(killed, digits):
-    other = digits("train", "B", "--limit", "640", "--epochs", "1", cwd=killed)
-    assert "going on" not in other.stderr
-    finished = digits(*TRAIN, cwd=killed, preexec_fn=one_core)
-    assert "B  going on after epoch " in finished.stderr
+def test_the_same_command_says_where_it_goes_on_and_another_one_starts_anew(killed, command, digits):
+    other = kill_after(command, killed, "epoch 1/1  loss", train=["train", "B", "--limit", "640", "--epochs", "1"])
+    assert "going on" not in other
     assert len(run_dirs(killed)) == 2
-    again = digits("train", "B", "--limit", "640", "--epochs", "1", cwd=killed)
+    finished = digits(*TRAIN, cwd=killed, preexec_fn=one_core)
+    assert (finished.returncode, "B  going on after epoch " in finished.stderr) == (0, True), finished.stderr
+    assert len(run_dirs(killed)) == 2
+    again = kill_after(command, killed, "epoch 1/")
+    assert "going on" not in again
     assert len(run_dirs(killed)) == 3, "a training that was concluded is not taken up"
-    assert again.returncode == 0
 
 
-def test_a_command_that_was_killed_alone_is_taken_up_though_its_worker_is_still_at_it(command, digits, tmp_path):
+def test_a_command_that_was_killed_alone_is_taken_up_though_its_worker_is_still_at_it(command, tmp_path):
     arguments = [command, *TRAIN]
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=one_core) as process:
         assert any("epoch 2/" in line for line in process.stderr)
         process.kill()
-    finished = digits(*TRAIN, cwd=tmp_path, preexec_fn=one_core)
-    assert "B  going on after epoch " in finished.stderr
+    kill_after(command, tmp_path, "B  going on after epoch ")
     assert len(run_dirs(tmp_path)) == 1
 
 
@@ -202,8 +202,8 @@ def test_what_is_finished_is_not_lost_when_another_seed_fails(command, digits, t
     finished = digits(*train, cwd=tmp_path)
     assert (finished.returncode, "B seed 2  done" in finished.stderr) == (1, False)
     obstacle.rmdir()
-    finished = digits(*train, cwd=tmp_path)
-    assert (finished.returncode, "B seed 1  epoch" in finished.stderr) == (0, False)
+    said = kill_after(command, tmp_path, "B seed 2  done in", train=train)
+    assert ("B seed 1  done in" in said, "B seed 1  epoch" in said) == (True, False)
     assert len(run_dirs(tmp_path)) == 2
 
 
