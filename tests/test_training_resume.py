@@ -257,7 +257,7 @@ def test_a_training_that_finished_before_it_was_exported_is_exported_and_not_rep
 
 
 def test_two_trainings_at_once_in_one_folder_both_finish(command, tmp_path):
-    arguments = [command, "train", "B", "--limit", "9600", "--epochs", "4"]
+    arguments = [command, "train", "B", "--limit", "640", "--epochs", "1"]
     options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, **options) as one, subprocess.Popen(arguments, **options) as other:
         errors = [process.communicate()[1] for process in (one, other)]
