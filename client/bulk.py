@@ -17,11 +17,11 @@ from pyarrow import dataset
 
 from client.batches import BATCH
 from client.cluster import connected
-from client.errors import DigitsError, UsageError
+from client.errors import DigitsError, InvalidImage, UsageError
 from client.files import all_files, endings
 from client.remote import Client
 from client.report import record
-from client.run import Run
+from client.run import Run, named
 
 SCHEMA = pa.schema(
     {
@@ -45,10 +45,10 @@ def classify(
 ) -> Run:
     """Write a row for each file to the folder `out`; both may be what fsspec opens (s3://…, gs://…, hdfs://…).
 
-    `connection` are the arguments of Client. Raises UsageError for a folder that holds something, and DigitsError when
-    the run breaks off.
+    `connection` are the arguments of Client. Raises UsageError for a folder that holds something, or an address that
+    nothing opens, and DigitsError when the run breaks off.
     """
-    filesystem, folder = fsspec.core.url_to_fs(out)
+    filesystem, folder = _opened(out)
     if filesystem.exists(folder) and filesystem.ls(folder):
         raise UsageError(f"{out} is not empty. Name another folder with --out")
     names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from)))
@@ -76,9 +76,18 @@ def _whole(name: str | Path) -> str:
     return os.path.abspath(name)  # noqa: PTH100 (Path's leaves .. in)
 
 
+def _opened(address: str) -> tuple[Any, str]:
+    """Give the file system of an address, and its path there. Raises UsageError when fsspec lacks what opens it."""
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address)
+    except (ImportError, TypeError, ValueError) as error:  # no such package installed, arguments wanted, unknown
+        raise UsageError(f"{address}: {error}") from error
+    return filesystem, path
+
+
 def _expand_address(address: str) -> Iterable[str]:
     """Give what a pattern matches and a folder's images, as client/files.py does of names; without any, itself."""
-    filesystem, path = fsspec.core.url_to_fs(address)
+    filesystem, path = _opened(address)
     if filesystem.isfile(path):  # also one with [ in its name
         return [address]
     if filesystem.isdir(path):
@@ -137,17 +146,12 @@ class Reader:
         return pa.Table.from_pylist(list(self._rows([os.fsdecode(name) for name in batch["file"]])), SCHEMA)
 
     def _rows(self, names: list[str]) -> Iterator[dict[str, Any]]:
-        fetched = [fetch(name) for name in names]
-        results = self._client.stream(one for one in fetched if not isinstance(one, OSError))
-        for name, one in zip(names, fetched, strict=True):
+        for name, result in zip(names, self._client.stream(map(fetch, names)), strict=True):
             told = os.fsencode(name).decode(errors="backslashreplace")
-            if isinstance(one, OSError):
-                yield {"file": told, "error": f"{told}: {one.strerror or one}"}
-            else:
-                yield record(told, next(results))
+            yield record(told, named(told, result))
 
 
-def fetch(name: str) -> str | bytes | OSError:
+def fetch(name: str) -> str | bytes | InvalidImage:
     """Give what the client reads: the path of a local file, the bytes of another, or what is wrong with it."""
     if "://" not in name:
         return name
@@ -155,5 +159,5 @@ def fetch(name: str) -> str | bytes | OSError:
         filesystem, path = fsspec.core.url_to_fs(name)
         content: bytes = filesystem.cat_file(path)  # fsspec.open has an answer of its own to a pattern
         return content
-    except OSError as error:
-        return error
+    except Exception as error:  # each file system has errors of its own
+        return InvalidImage(getattr(error, "strerror", None) or str(error))

@@ -48,7 +48,8 @@ CLASSIFY_HELP = "\n\n".join(
         '[{"model", "description", "loss", "accuracy", "served"}], "model", "model_version"}. --csv has the columns of '
         "the first, p0 to p9, and no accuracies.",
         "With --cluster the files are read on all nodes of a Ray cluster, which see them and --out under the same "
-        "names, also s3://... and the like; --server is an address that all of them reach.",
+        "names, also s3://... and the like where each has fsspec's package for it (s3fs); --server is an address that "
+        "all of them reach.",
         'Notes: "no digit found", "several digits?", "first of N frames".',
         "A run with --resume FILE may be interrupted and started again: lines as with --json are added to FILE, each "
         "file once. A file that failed is done, too, and counts as failed again: without its line it is tried again. A "

@@ -3,11 +3,12 @@
 import io
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from client.errors import UsageError
+from client.errors import InvalidImage, UsageError
 from client.files import all_files, find_files, find_images, read_names
 
 
@@ -57,12 +58,28 @@ def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder)
         (folder / name).touch()
     addresses = [f"file://{folder}/{name}" for name in ("[1].png", "*.gif", "empty", "gone.png")]
     assert list(bulk.expand(addresses, None)) == addresses
-    assert [getattr(bulk.fetch(address), "strerror", "read") for address in addresses] == [
+    assert [str(bulk.fetch(address) or "read") for address in addresses] == [
         "read",
         "No such file or directory",
         "Is a directory",
         "No such file or directory",
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("s3://b/7.png", "Install s3fs to access S3"), ("foo://7.png", "Protocol not known: foo")]
+)
+def test_an_address_that_nothing_here_opens_is_a_usage_error_and_on_a_node_a_bad_file(monkeypatch, address, reason):
+    bulk = pytest.importorskip("client.bulk")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for work in (
+        lambda: bulk.classify([], None, address, False, "auto", {}),
+        lambda: list(bulk.expand([address], None)),
+    ):
+        with pytest.raises(UsageError, match=f"^{address}: {reason}$"):
+            work()
+    fetched = bulk.fetch(address)
+    assert (type(fetched), str(fetched)) == (InvalidImage, reason)
 
 
 def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
