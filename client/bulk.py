@@ -147,8 +147,12 @@ class Reader:
 
     def _rows(self, names: list[str]) -> Iterator[dict[str, Any]]:
         for name, result in zip(names, self._client.stream(map(fetch, names)), strict=True):
-            told = os.fsencode(name).decode(errors="backslashreplace")
-            yield record(told, named(told, result))
+            row = record(name, named(name, result))
+            yield row | {key: _as_text(row[key]) for key in ("file", "error") if key in row}
+
+
+def _as_text(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")  # names are bytes, and Arrow's strings UTF-8
 
 
 def fetch(name: str) -> str | bytes | InvalidImage:

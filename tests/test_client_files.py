@@ -82,6 +82,12 @@ def test_an_address_that_nothing_here_opens_is_a_usage_error_and_on_a_node_a_bad
     assert (type(fetched), str(fetched)) == (InvalidImage, reason)
 
 
+def test_a_name_that_is_no_text_gets_its_row_on_a_cluster_too(folder):
+    bulk = pytest.importorskip("client.bulk")
+    [row] = bulk.Reader({"server": "127.0.0.1:1"})({"file": [b"caf\xe9.png"]}).to_pylist()
+    assert (row["file"], row["error"]) == ("caf\\xe9.png", "caf\\xe9.png: No such file or directory")
+
+
 def test_a_quoted_pattern_means_what_a_shell_would_make_of_it(folder):
     assert list(find_files(["*.png"])) == ["2.png", "a.png"]
     assert list(find_files(["deep/**/*.webp", "[0-9]*"])) == ["deep/er/x.webp", "2.png", "10.PNG"]
