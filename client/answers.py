@@ -16,6 +16,12 @@ from client.proto.serving_pb2 import (
 from client.proto.tensor_pb2 import DataType, TensorInfo
 from client.tensors import Array, unpack
 
+_TYPES = {
+    contract.PROBABILITIES: "float",
+    contract.DIGIT: "int64",
+    **dict(zip(contract.BENCHMARK_FIELDS, ("string", "string", "float", "float", "bool"), strict=True)),
+}
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -88,6 +94,8 @@ def _unpack(response: PredictResponse, wanted: Mapping[str, tuple[int, ...]]) ->
         raise ValueError(f"no output {', '.join(sorted(missing))}")
     outputs = {name: unpack(response.outputs[name]) for name in wanted}
     for name, shape in wanted.items():
+        if (dtype := _name(response.outputs[name].dtype)) != _TYPES[name]:
+            raise ValueError(f"output {name} is {dtype} instead of {_TYPES[name]}")
         if outputs[name].shape != shape:
             raise ValueError(f"output {name} has shape {list(outputs[name].shape)} where {list(shape)} was asked for")
     return outputs
@@ -132,4 +140,8 @@ def _differences(kind: str, wanted: Mapping[str, str], found: Mapping[str, Tenso
 
 def _form(info: TensorInfo) -> str:
     sizes = "unknown rank" if info.tensor_shape.unknown_rank else ",".join(str(d.size) for d in info.tensor_shape.dim)
-    return f"{DataType.Name(info.dtype).removeprefix('DT_').lower()} [{sizes}]"
+    return f"{_name(info.dtype)} [{sizes}]"
+
+
+def _name(dtype: DataType) -> str:
+    return DataType.Name(dtype).removeprefix("DT_").lower()

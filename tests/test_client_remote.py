@@ -610,6 +610,8 @@ def changed(**outputs):
         (lambda request: messages.PredictResponse(), "no output digit, probabilities"),
         (changed(digit=np.arange(2)), "output digit has shape [2] where [1] was asked for"),
         (changed(digit=np.array([10])), "10 is not a digit"),
+        (changed(digit=np.array([7.0])), "output digit is double instead of int64"),
+        (changed(probabilities=np.full((1, 10), "0.1")), "output probabilities is string instead of float"),
         (changed(probabilities=np.ones((1, 9), np.float32)), "output probabilities has shape [1, 9] where [1, 10]"),
     ],
 )
@@ -618,6 +620,15 @@ def test_an_answer_of_another_form_is_a_contract_mismatch(told, asking, answer, 
     with pytest.raises(ContractMismatch) as caught:
         asking.classify([ONE])
     assert difference in str(caught.value)
+
+
+def test_a_results_table_of_another_form_is_a_contract_mismatch(told, asking):
+    response = messages.PredictResponse()
+    for name in contract.BENCHMARK_FIELDS:
+        response.outputs[name].CopyFrom(pack_values(np.ones(16, np.int32)))
+    told.answers[PREDICT] = response
+    with pytest.raises(ContractMismatch, match="output model is int32 instead of string"):
+        asking.benchmark()
 
 
 @pytest.mark.parametrize("pack", [pack_values, pack_content])
