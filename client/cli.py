@@ -103,15 +103,12 @@ def classify(
             raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
         _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
         return
-    if show:
-        from client.show import check_apart
-
-        check_apart(files or [], show)
     from client.files import all_files
     from client.progress import progress
     from client.remote import Client
     from client.run import Run
 
+    look = _looked(files or [], show)
     signal.signal(signal.SIGTERM, _unwind)
     report, run = _report(as_json, as_csv, resume), Run()
     with (
@@ -120,11 +117,22 @@ def classify(
         ) as client,
         progress(_counter(files or [], files_from), lines=as_json or as_csv) as moved,
     ):
-        run.classify(client, all_files(files or [], files_from), report, processes or usable_cores(), moved, show)
+        names = all_files(files or [], files_from, look)
+        run.classify(client, names, report, processes or usable_cores(), moved, show)
     if resume or (run.failed and run.classified + run.blank + run.failed > 1):
         note(run.summary())
     if run.failed:
         raise typer.Exit(1)
+
+
+def _looked(files: list[str], show: Path | None) -> Callable[[str], None]:
+    """Refuse files that --show would write among, and give what refuses such a name of a list."""
+    if show is None:
+        return lambda name: None
+    from client.show import check_apart, check_outside
+
+    check_apart(files, show)
+    return lambda name: check_outside(name, show)
 
 
 def _unwind(number: int, _: object) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from io import BufferedReader
 from itertools import chain
@@ -20,14 +20,21 @@ UNREADABLE = {"PDF", "PALM", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"}
 """Formats whose endings Pillow knows, but which it only writes, or opens without a decoder."""
 
 
-def all_files(arguments: Iterable[str], files_from: str | None) -> Iterator[str]:
-    """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name."""
+def all_files(
+    arguments: Iterable[str], files_from: str | None, look: Callable[[str], None] = lambda name: None
+) -> Iterator[str]:
+    """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name.
+
+    `look` is called with each name of the list before it is taken.
+    """
     if files_from is None:
         yield from find_files(arguments)
         return
     with open(stdin().fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
         yield from find_files(arguments)  # only now, so that a wrong name ends a run before it begins
-        yield from chain.from_iterable(map(expand, read_names(names)))
+        for name in read_names(names):
+            look(name)
+            yield from expand(name)
 
 
 def stdin() -> BinaryIO:

@@ -1,5 +1,6 @@
 """What the network sees beside what a person sees, as a PNG: tells why an answer is wrong."""
 
+import glob
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +19,16 @@ SIDE = 280
 def check_apart(arguments: Iterable[str], folder: Path) -> None:
     """Raise UsageError where a run would read what one before wrote: in a folder, or below the ** of a pattern."""
     for argument in arguments:
-        read = argument.partition("**")[0] or "."
-        if os.path.isdir(read) and _place(read, folder).resolve().is_relative_to(Path(read).resolve()):  # noqa: PTH112
-            raise UsageError(
-                f"--show {folder} would write into {read}, which the next run reads. Name another DIR, outside of it"
-            )
+        for read in (argument.partition("**")[0] or ".", *glob.glob(argument)):  # noqa: PTH207 (Path knows no absolute ones)
+            check_outside(read, folder)
+
+
+def check_outside(read: str, folder: Path) -> None:
+    """Raise UsageError where what is read is a folder that a run would write into."""
+    if os.path.isdir(read) and _place(read, folder).resolve().is_relative_to(Path(read).resolve()):  # noqa: PTH112
+        raise UsageError(
+            f"--show {folder} would write into {read}, which the next run reads. Name another DIR, outside of it"
+        )
 
 
 def show(file: str, picture: Picture, folder: Path) -> None:

@@ -139,13 +139,21 @@ def test_what_the_network_sees_is_written_beside_each_image(digits, served, pict
 
 @pytest.mark.parametrize(
     ("file", "folder", "read"),
-    [(".", "seen", "."), ("deeper", "deeper/seen", "deeper"), ("deeper", ".", "deeper"), ("**/*.png", "seen", ".")],
+    [
+        (".", "seen", "."),
+        ("deeper", "deeper/seen", "deeper"),
+        ("deeper", ".", "deeper"),
+        ("**/*.png", "seen", "."),
+        ("deep*", "deeper/seen", "deeper"),
+        ("--files-from=list", "deeper/seen", "deeper"),
+    ],
 )
 def test_a_folder_that_is_read_is_not_written_to(digits, pictures, file, folder, read):
+    (pictures / "list").write_text("deeper\n")
     finished = digits("classify", file, "--show", folder, cwd=pictures)
     line = f"--show {folder} would write into {read}, which the next run reads. Name another DIR, outside of it"
     assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {line}\n")
-    assert not (pictures / "seen").exists()
+    assert not list(pictures.rglob("seen/*"))
 
 
 def test_a_pipe_is_read_once_and_shown_under_its_name(command, served, pictures, tmp_path):
