@@ -105,7 +105,7 @@ def _with_port(name: str) -> str:
         name = f"[{name}]"  # IPv6
     full = name if ":" in name.rpartition("]")[2] else f"{name}:{contract.GRPC_PORT}"
     host, _, port = full.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+    if not host or not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 1 << 16):
         raise UsageError(f"server {name}: give HOST:PORT, for example 127.0.0.1:8500")
     return full
 

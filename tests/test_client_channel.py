@@ -167,7 +167,8 @@ def test_a_port_that_is_left_out_is_8500(given, full):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "a,,b", "http://a", "dns:///a,b", "dns:///", ":8500", "a:b", "a:", "[::1]:0", "a:65536"]
+    "wrong",
+    ["", "a,,b", "http://a", "dns:///a,b", "dns:///", ":8500", "a:b", "a:", "[::1]:0", "a:65536", f"a:{5000 * '1'}"],
 )
 def test_what_is_no_address_is_a_usage_error(wrong):
     with pytest.raises(UsageError, match="give HOST:PORT"):
