@@ -47,7 +47,7 @@ class Journal(Report):
                 if end and "benchmark" in told:
                     continue
                 self.before[told["file"]] = "digit" in told or not told["error"]
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:  # the last of JSON that nests deeply
                 raise UsageError(
                     f"{path} line {number} is not from digits classify. Name another file with --resume"
                 ) from error

@@ -198,6 +198,7 @@ def test_a_last_line_that_was_cut_off_is_taken_away(digits, tmp_path, whole, cut
         '{"file": "a", "my": "data"}\n',
         '{"benchmark": []}',
         '{"benchmark": []}\n',
+        pytest.param(f"{100_000 * '['}\n", id="nested"),
     ],
 )
 def test_a_file_that_is_something_else_is_not_continued(digits, served, many, tmp_path, content):
