@@ -66,7 +66,11 @@ def unreadable() -> ServingError:
 
 
 def truncated(message: str) -> str:
-    """Cut a text to the length that TensorFlow Serving puts into a gRPC status."""
+    """Cut a text to the length that TensorFlow Serving puts into a gRPC status, and a blank at its end.
+
+    TensorFlow Serving has texts that end in one: Node's HTTP/2 drops such a message whole, and HAProxy the blank.
+    """
+    message = message.rstrip(" ")
     encoded = message.encode()
     if len(encoded) <= MAX_TEXT_BYTES:
         return message

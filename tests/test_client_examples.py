@@ -80,6 +80,14 @@ def test_node_with_only_our_proto_files_gets_the_same_answer(predict_mjs: Path, 
     assert finished.stdout == f"digit {expected.digit}, probability {expected.probability:.4f}\n"
 
 
+def test_node_tells_what_is_wrong_though_its_http2_drops_texts_that_end_in_a_blank(predict_mjs, served) -> None:
+    wrong = predict_mjs.with_name("wrong.mjs")
+    wrong.write_text(predict_mjs.read_text().replace("images: {", "image: {"))
+    finished = subprocess.run(["node", wrong, served], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 1
+    assert "Signature input alias: images" in finished.stderr
+
+
 def test_node_without_a_server_says_so_in_one_line(predict_mjs: Path) -> None:
     finished = subprocess.run(["node", predict_mjs, "127.0.0.1:1"], capture_output=True, text=True, timeout=60)
     assert (finished.returncode, finished.stdout) == (1, "")

@@ -29,11 +29,6 @@ PATIENCE = 240
 NOT_ON_RAY = (
     # HandleReloadConfigRequest would reach one replica of many.
     "test_a_configuration_that_cannot_be_followed_is_refused_and_changes_nothing",
-    # These texts end in a blank, which HAProxy takes off.
-    "test_a_refusal_has_tensorflow_servings_code_and_text[wrong name]",
-    "test_a_refusal_has_tensorflow_servings_code_and_text[inputs before output filter]",
-    "test_status_of_what_is_not_there_is_not_found"
-    "[GetModelStatusRequest-NOT_FOUND-Could not find any versions of model ]",
 )
 
 

@@ -73,7 +73,7 @@ def predict_request(
 def refused(call: Any, request: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=TIMEOUT)
-    return caught.value.code().name, caught.value.details()
+    return caught.value.code().name, caught.value.details().rstrip(" ")  # proxies take off a blank, and so do we
 
 
 def test_predict_answers_with_typed_values_and_the_version_and_signature_used(prediction, version, mnist_test) -> None:
@@ -142,7 +142,7 @@ def test_requests_of_8_mib_are_answered(prediction) -> None:
 
 WRONG_NAME = (
     "Signature input alias: images(feed name: serving_default_images:0) not found in request and no default value "
-    "provided. Inputs expected to be in the request {image}, or default input alias set: "
+    "provided. Inputs expected to be in the request {image}, or default input alias set:"
 )
 REFUSALS = {
     "no spec": (PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
@@ -394,7 +394,7 @@ def test_status_of_one_version_tells_it_alone(status, version) -> None:
     ("request_", "code", "text"),
     [
         (GetModelStatusRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
-        (GetModelStatusRequest(model_spec={}), "NOT_FOUND", "Could not find any versions of model "),
+        (GetModelStatusRequest(model_spec={}), "NOT_FOUND", "Could not find any versions of model"),
         (GetModelStatusRequest(model_spec={"name": "x"}), "NOT_FOUND", "Could not find any versions of model x"),
         (
             GetModelStatusRequest(model_spec={"name": "digits", "version": Int64Value(value=10**9)}),
