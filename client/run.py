@@ -97,7 +97,7 @@ class Run:
         }
         total = sum(parts.values())
         told = [f"{count:,} {what}" for what, count in parts.items() if count or what == "classified"]
-        return f"{total:,} files: {', '.join(told)}"
+        return f"{total:,} {'file' if total == 1 else 'files'}: {', '.join(told)}"
 
 
 def picture(file: str) -> str | bytes | InvalidImage:

@@ -166,6 +166,11 @@ def test_a_file_that_is_named_twice_is_counted_once(digits, served, many, tmp_pa
     assert second == "2 files: 0 classified, 1 failed, 1 done before\n"
 
 
+def test_a_run_over_one_file_speaks_of_one(digits, tmp_path):
+    finished = digits("classify", "no.png", "--resume", tmp_path / "digits.jsonl", cwd=tmp_path)
+    assert finished.stderr.splitlines()[-1] == "1 file: 0 classified, 1 failed"
+
+
 WHOLE = b'{"file": "a", "error": "a: empty"}\n'
 
 
