@@ -96,9 +96,9 @@ def classify(
     """See CLASSIFY_HELP."""
     if not files and files_from is None:
         raise UsageError("no files: name some, a folder, or a list as --files-from")
+    connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout, "batch": batch}
+    connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}
     if cluster or out:
-        connection: dict[str, Any] = {"server": server, "model": model, "timeout": timeout, "batch": batch}
-        connection |= {"tls": tls, "ca": ca, "cert": cert, "key": key, "token": token}
         if as_csv or resume or show or processes:
             raise UsageError("--csv, --resume, --show and --processes are not for a cluster: leave them out")
         _classify_on_cluster(files or [], files_from, out, as_json, cluster, connection)
@@ -112,9 +112,7 @@ def classify(
     signal.signal(signal.SIGTERM, _unwind)
     report, run = _report(as_json, as_csv, resume), Run()
     with (
-        Client(
-            server, model=model, timeout=timeout, batch=batch, tls=tls, ca=ca, cert=cert, key=key, token=token
-        ) as client,
+        Client(**connection) as client,
         progress(_counter(files or [], files_from), lines=as_json or as_csv) as moved,
     ):
         names = all_files(files or [], files_from, look)
