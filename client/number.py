@@ -22,6 +22,8 @@ LOWEST = 0.45
 """Height of a digit, of the highest; what is lower is a point, a dash, or a part of a digit above or below it."""
 WIDEST = 1.25
 """Width of a digit, of its height, past which two of them probably touch."""
+NO_DIGIT = "no digit found"
+"""The note of a picture without any."""
 TOUCHING = "touching digits?"
 """The note of a place that may hold more than one."""
 
@@ -77,7 +79,7 @@ def _find(whole: Decoded) -> Number:
     places = []
     digits = group(find_digits(strokes(find_regions(ink > level, 64), ink.shape), ink.shape))
     if not digits:
-        raise NoDigit("no digit found")
+        raise NoDigit(NO_DIGIT)
     palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
     for parts in digits:
         left, right = min(part.left for part in parts), max(part.right for part in parts)

@@ -8,12 +8,10 @@ from typing import Any
 from client.answers import Benchmark, Prediction, VersionStatus
 from client.console import plain, tables
 from client.errors import NoDigit
-from client.number import Number
+from client.number import NO_DIGIT, Number
 from client.patience import available
 from client.results import Result
 
-NO_DIGIT = "no digit found"
-"""The note of an image without ink."""
 CHUNK = 256
 """Rows that are printed together, so that a million files need no more memory than these."""
 GAP = 3
