@@ -32,7 +32,8 @@ class AsyncClient(Connection):
             async for result in client.stream(paths):
                 ...
 
-    Pictures are read in a thread, so that the loop goes on meanwhile.
+    Pictures are read in a thread, so that the loop goes on meanwhile; what gives them, if it is a generator, runs there
+    too.
     """
 
     _api: ClassVar[Any] = grpc.aio
