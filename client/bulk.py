@@ -21,7 +21,7 @@ from client.errors import DigitsError, InvalidImage, UsageError
 from client.files import all_files, endings
 from client.remote import Client
 from client.report import record
-from client.run import Run, named
+from client.run import Run, with_name
 
 SCHEMA = pa.schema(
     {
@@ -147,7 +147,7 @@ class Reader:
 
     def _rows(self, names: list[str]) -> Iterator[dict[str, Any]]:
         for name, result in zip(names, self._client.stream(map(fetch, names)), strict=True):
-            row = record(name, named(name, result))
+            row = record(name, with_name(name, result))
             yield row | {key: _as_text(row[key]) for key in ("file", "error") if key in row}
 
 

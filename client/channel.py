@@ -88,7 +88,7 @@ def _read(path: File | None) -> bytes | None:
         raise UsageError(f"{path}: {error.strerror}. Give a PEM file") from error
 
 
-def named(server: str) -> str:
+def full_address(server: str) -> str:
     """Complete an address as messages name it: HOST[:PORT], several with commas, or dns:///NAME. Raises UsageError."""
     if "://" in server.removeprefix(DNS):
         raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")

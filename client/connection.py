@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from client import contract
 from client.batches import BATCH
-from client.channel import File, Security, connect, named
+from client.channel import File, Security, connect, full_address
 from client.digit import Pixels
 from client.errors import UsageError
 from client.patience import Budget, positive
@@ -36,7 +36,7 @@ class Connection:
         token: str | None = None,
         channel: Any = None,
     ) -> None:
-        self.server, self.timeout, self.model, self.version = named(server), positive(timeout), model, version
+        self.server, self.timeout, self.model, self.version = full_address(server), positive(timeout), model, version
         if batch < 1:
             raise UsageError(f"batch {batch}: give a number of images above 0")
         self._batch = batch

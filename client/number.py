@@ -11,7 +11,7 @@ from client.answers import Prediction
 from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.image import Decoded, to_grey
-from client.prepare import Picture, decoded, named
+from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
 from client.strokes import palest_stroke, strokes, with_hairlines
@@ -64,7 +64,7 @@ class Number:
 
 def find_number(picture: Picture) -> Number:
     """Find the places of a number. Raises InvalidImage, and NoDigit when there are none, with the path of a file."""
-    with named(picture):
+    with path_told(picture):
         return _find(decoded(picture, WORKING_SIZE))
 
 

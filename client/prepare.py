@@ -40,7 +40,7 @@ def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
     """Prepare one picture, a file of what `guard` lets through. Raises InvalidImage, of which NoDigit is a kind."""
     if isinstance(picture, np.ndarray):
         return _as_given(picture)
-    with named(picture):
+    with path_told(picture):
         whole = decoded(picture, guard=guard)
         if max(whole.size) < 1.5 * WORKING_SIZE:
             return _prepare(whole)
@@ -59,7 +59,7 @@ def decoded(picture: Picture, size: int = WORKING_SIZE, guard: Guard = OWN_FILES
 
 
 @contextmanager
-def named(picture: Picture) -> Iterator[None]:
+def path_told(picture: Picture) -> Iterator[None]:
     """Put the path of a file in front of what is wrong with it."""
     try:
         yield

@@ -46,7 +46,7 @@ class Run:
         names, wanted = tee(self._wanted(files, report, moved))
         try:
             for given, file in zip(client.stream(map(picture, wanted), processes=processes), names, strict=True):
-                result = named(file, given)
+                result = with_name(file, given)
                 self._count(result)
                 report.add(file, result)
                 moved()
@@ -120,7 +120,7 @@ def picture(file: str) -> str | bytes | InvalidImage:
     return file
 
 
-def named(file: str, result: Result) -> Result:
+def with_name(file: str, result: Result) -> Result:
     """Give what has no name to the client its name, also in what is wrong with it."""
     if isinstance(result.picture, str):
         return result

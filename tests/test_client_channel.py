@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from client import Client, ServerUnavailable, UsageError, VersionStatus
-from client.channel import Security, named
+from client.channel import Security, full_address
 from client.proto import serving_pb2 as messages
 
 
@@ -163,7 +163,7 @@ def test_a_name_with_several_addresses_is_resolved_by_dns():
     ],
 )
 def test_a_port_that_is_left_out_is_8500(given, full):
-    assert named(given) == full
+    assert full_address(given) == full
 
 
 @pytest.mark.parametrize(
@@ -172,4 +172,4 @@ def test_a_port_that_is_left_out_is_8500(given, full):
 )
 def test_what_is_no_address_is_a_usage_error(wrong):
     with pytest.raises(UsageError, match="give HOST:PORT"):
-        named(wrong)
+        full_address(wrong)
