@@ -27,7 +27,7 @@ NO_DIGIT = "no digit found"
 TOUCHING = "touching digits?"
 """The note of a place that may hold more than one."""
 
-Box = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the upright picture; right and bottom are past the end."""
 
 
@@ -35,7 +35,7 @@ Box = tuple[int, int, int, int]
 class Place:
     """A digit's box in the picture, and what the network sees of it."""
 
-    box: Box
+    box: PixelBox
     pixels: Pixels = field(compare=False)  # an array's == is none
     notes: tuple[str, ...] = ()
 
@@ -91,7 +91,7 @@ def _find(whole: Decoded) -> Number:
     return Number(tuple(places), notes=whole.notes)
 
 
-def _in_pixels(box: page.Box, scale: float) -> Box:
+def _in_pixels(box: page.Box, scale: float) -> PixelBox:
     left, top, right, bottom = (round(side * scale) for side in box)
     return left, top, right, bottom
 

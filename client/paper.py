@@ -13,7 +13,7 @@ from client.errors import NoDigit
 from client.image import Grey, resize
 
 Bytes: TypeAlias = NDArray[np.uint8]
-Pixels = TypeVar("Pixels", Bytes, Grey, NDArray[np.bool_])
+Plane = TypeVar("Plane", Bytes, Grey, NDArray[np.bool_])
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
@@ -123,7 +123,7 @@ def _calmest(tiles: Grey, shape: tuple[int, ...]) -> Grey:
     return np.asarray(calm.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def lightest(pixels: Pixels, reach: int) -> Pixels:
+def lightest(pixels: Plane, reach: int) -> Plane:
     """Give the largest value at most `reach` rows and columns away, but for so many rows and columns at the border."""
     size = 2 * reach + 1
     for _ in range(2):
