@@ -18,7 +18,7 @@ from PIL import Image
 
 from client.errors import DigitsError
 from serving.versions import BENCHMARK_FILE, EVALUATION_FILE, EXTRA, MODEL_CARD_FILE
-from training import card, confusion, results, tradeoff
+from training import card, confusion, figures, results, tradeoff
 
 ROOT = Path(__file__).parent.parent
 
@@ -339,6 +339,20 @@ def test_a_confusion_that_never_happened_is_not_named():
     matrix[4][9], matrix[7][2], matrix[3][3] = 2, 1, 8
     assert confusion.named(matrix, 5) == "4 read as 9 (2 times), 7 read as 2 (1 time)"
     assert confusion.accuracies(matrix)[3:5] == [1.0, 0.0]
+
+
+def test_figures_stand_out_from_the_colour_of_their_cell():
+    matrix = [
+        [1000 - 5 * digit if digit == answer else 5 * digit * (answer == 0) for answer in range(10)]
+        for digit in range(10)
+    ]
+    [axes] = figures.per_digit({"A": matrix}).figure.axes
+    [image] = axes.images
+    for text in axes.texts:
+        column, line = text.get_position()
+        cell = figures.luminance(image.to_rgba(image.get_array())[line, column, :3])
+        dark, light = sorted([cell, figures.luminance(text.get_color())])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5  # what WCAG 2 asks for
 
 
 def crowded():

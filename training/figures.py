@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -29,6 +29,7 @@ SHOWN = 16
 """How many mistakes one picture shows."""
 _COLUMNS, _WIDE, _HIGH = 4, 40, 38  # of that picture: mistakes side by side, and the pixels of each with its words
 _WRONG = LinearSegmentedColormap.from_list("wrong", ["white", "#f7a35c", SERVED])
+_DARK = 0.179  # of this luminance black and white differ alike, by 4.6 to 1
 
 Evaluation = dict[str, Any]
 
@@ -155,6 +156,12 @@ def scale_errors(axes: Axes) -> None:
     ticks(axes.yaxis, digits, lambda error: f"{100 - error:.6g}")
 
 
+def luminance(color: Any) -> float:
+    """Give how bright a colour is to the eye, from 0 to 1 (WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(color)]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
 def ticks(axis: Axis, digits: Sequence[float], text: Callable[[float], str]) -> None:
     """Mark a logarithmic axis at these digits of each power of ten."""
     axis.set_major_locator(LogLocator(subs=digits, numticks=50))
@@ -167,7 +174,7 @@ def _cells(axes: Axes, values: Any, texts: list[list[str]]) -> None:
     highest = max(float(values.max()), 1e-9)
     axes.imshow(values, cmap=_WRONG, vmin=0, vmax=highest, aspect="auto")
     for (line, column), value in np.ndenumerate(values):
-        color = "white" if value > 0.6 * highest else INK
+        color = "white" if luminance(_WRONG(value / highest)) < _DARK else "black"
         axes.text(column, line, texts[line][column], ha="center", va="center", fontsize=8, color=color)
     axes.set_xticks(range(10))
     axes.tick_params(length=0)
