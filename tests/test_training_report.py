@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,19 @@ def test_no_name_stands_on_a_bar_or_another_name(draw, rows):
     for name in names:
         assert not any(name.overlaps(other) for other in names if other is not name)
         assert not any(name.overlaps(Bbox(axes.transData.transform(ends))) for ends in bars)
+
+
+@pytest.mark.parametrize("models", ["AB", "AF", results.MODELS])
+@pytest.mark.parametrize("draw", [tradeoff.against_time, tradeoff.against_parameters])
+def test_an_axis_says_that_it_is_logarithmic_and_its_numbers_stand_apart(draw, models):
+    [axes] = draw([row for row in crowded()[1] if row.model in models]).figure.axes
+    axes.figure.draw_without_rendering()
+    assert axes.get_xlabel().endswith(" (log scale)")
+    low, high = axes.get_xlim()
+    shown = [mark for mark in axes.xaxis.get_major_ticks() if low < mark.get_loc() < high]
+    numbers = [mark.label1.get_window_extent() for mark in shown]
+    assert len(numbers) >= 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(numbers))
 
 
 def test_of_two_neighbours_the_left_one_has_its_name_to_the_left():

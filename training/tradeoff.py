@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from training.figures import INK, OURS, PUBLISHED, SERVED, Picture, blank, error_rate, plain, scale_errors, ticks
@@ -22,7 +23,7 @@ _WIDE, _HIGH, _MARK = 7, 8, 3  # points: a letter of a name, and half of a mark
 
 def against_parameters(rows: list[Result]) -> Picture:
     """Draw test accuracy against the number of parameters, ours and the published."""
-    figure, axes = blank("parameters", "test accuracy, %")
+    figure, axes = blank("parameters (log scale)", "test accuracy, %")
     published = [(row, error_rate(row.published_accuracy)) for row in rows if row.published_accuracy]
     for row, error in published:
         ends = [error, error_rate(row.spread[0])]
@@ -37,7 +38,7 @@ def against_parameters(rows: list[Result]) -> Picture:
 
 def against_time(rows: list[Result]) -> Picture:
     """Draw test accuracy against the processor's time for the training."""
-    figure, axes = blank("training time on one core, s", "test accuracy, %")
+    figure, axes = blank("training time on one core, s (log scale)", "test accuracy, %")
     _label(axes, _points(axes, [(max(row.core_seconds, 0.1), row) for row in rows]))
     _legend(axes, rows, published=False)
     said = "; ".join(f"{_said(row)} in {row.core_seconds:.0f} s" for row in rows)
@@ -52,11 +53,19 @@ def _points(axes: Axes, points: list[tuple[float, Result]]) -> list[Name]:
         bars = [[error - error_rate(mean + deviation)], [error_rate(mean - deviation) - error]]
         axes.errorbar(x, error, yerr=bars, fmt="o", color=SERVED if row.served else OURS, capsize=3, linewidth=1)
     places = [x for x, _ in points]
-    axes.set(xscale="log", xlim=(min(places) / 1.6, max(places) * 1.6))  # wide enough for a mark, whatever it is
-    ticks(axes.xaxis, (1, 2, 5), lambda value: f"{value:,g}" if value < 1e6 else f"{value / 1e6:g} M")
+    low, high = min(places) / 1.6, max(places) * 1.6  # wide enough for a mark, whatever it is
+    axes.set(xscale="log", xlim=(low, high))
+    ticks(axes.xaxis, _digits(high / low), lambda value: f"{value:,g}" if value < 1e6 else f"{value / 1e6:g} M")
+    axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=50))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     scale_errors(axes)
     plain(axes)
     return [(x, error_rate(row.spread[0]), row.model, INK) for x, row in points]
+
+
+def _digits(ratio: float) -> tuple[float, ...]:
+    """Give the digits to mark on an axis from one value to so many times it: as many as have room for their numbers."""
+    return (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 3 else (1, 2, 3, 5) if ratio < 10 else (1, 2, 5)
 
 
 def _label(axes: Axes, names: Iterable[Name]) -> None:
