@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from client.contract import MODEL
-from serving import versions
+from serving import releases, versions
 from serving.settings import Settings
 from serving.tls import exposure
 
@@ -54,6 +54,6 @@ def _how_to_try(settings: Settings, port: int) -> str:
 def _what_to_do(models: Path, served: list[str]) -> str:
     if versions.latest_version(models):
         return f"no model in {models}, which holds versions itself. Give the folder above it: --models {models.parent}"
-    step = f"digits promote {served[0]}" if served else f"digits train --models {models}"
+    step = releases.promotion(models, served[0]) if served else f"digits train --models {models}"
     others = f" Serving {', '.join(served)}." if served else ""
     return f"no model '{MODEL}' in {models} yet: run '{step}', and it is picked up.{others}"

@@ -13,6 +13,8 @@ from client.errors import UsageError
 from serving import versions
 
 ROLLBACK = "rollback"
+USUAL_ROOT = Path("models")
+"""Where the commands look for models unless they are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,11 @@ def promote(models: Path, wanted: str) -> tuple[str, Release]:
     releases = list_releases(models / name)
     release = _find(models / name, releases, number) if number else releases[0]
     return _publish(models, name, release.version, "promoted")
+
+
+def promotion(models: Path, name: str) -> str:
+    """Give the command that promotes a model of a model root."""
+    return f"digits promote {name}" + (f" --models {models}" if models != USUAL_ROOT else "")
 
 
 def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
@@ -135,4 +142,4 @@ def _others(model_dir: Path) -> str:
     """Say what there is instead of a model that is not there."""
     root = model_dir.parent
     names = sorted(path.name for path in root.iterdir() if versions.latest_version(path)) if root.is_dir() else []
-    return f": there are {', '.join(names)}" if names else " yet. Run: digits train"
+    return f": there are {', '.join(names)}" if names else f" yet. Run: digits train --models {root}"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from serving import versions
+from serving.announcement import announcement
+from serving.settings import Settings
 
 
 @pytest.fixture
@@ -168,10 +170,23 @@ def test_rollback_to_a_version(root: Path, digits) -> None:
         (["promote", "../A"], "../A: give MODEL or MODEL/VERSION, such as D or D/3"),
         (["rollback", "--to", "9"], "digits has no version 9: there are 1"),
         (["versions", "Q"], "no version of Q in models: there are A, B, digits"),
-        (["versions", "--models", "nowhere"], "no version of digits in nowhere yet. Run: digits train"),
+        (
+            ["versions", "--models", "nowhere"],
+            "no version of digits in nowhere yet. Run: digits train --models nowhere",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line_and_exit_code_2(root: Path, digits, arguments: list[str], message: str) -> None:
     finished = digits(*arguments)
     assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {message}\n")
     assert list(versions.list_versions(root / "digits")) == [1]
+
+
+@pytest.mark.parametrize(("root", "option"), [("models", ""), ("mine", " --models mine")])
+def test_a_server_of_other_models_tells_the_command_to_promote_one(tmp_path: Path, monkeypatch, root, option) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = dict.fromkeys(Settings.__dataclass_fields__) | {"models": Path(root), "host": "127.0.0.1"}
+    told = announcement(Settings(**settings), ["E", "D"], 8500, None)[-1]
+    assert (
+        told == f"no model 'digits' in {root} yet: run 'digits promote D{option}', and it is picked up. Serving D, E."
+    )

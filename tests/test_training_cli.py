@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from serving.versions import BENCHMARK_FILE, MODEL_CARD_FILE, list_versions
-from training import pipeline, results, table, workers
+from training import pipeline, promotion, results, table, workers
 from training.job import Progress
 from training.progress import Display
 
@@ -541,6 +541,19 @@ def several(digits, tmp_path_factory):
     finished = digits("train", "A", "--seeds", "2", "--ensemble", "2", "--limit", "3000", "--epochs", "2", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     return folder, finished
+
+
+def test_what_to_run_instead_names_the_model_root_unless_it_is_the_usual_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for root, option in (("models", ""), ("mine", " --models mine")):
+        extra = Path(root) / "digits" / "1" / BENCHMARK_FILE
+        extra.parent.mkdir(parents=True)
+        extra.write_text(json.dumps({"run": "A", "results": [asdict(row("A", 0.99))]}))
+        promotion.promote(Path(root), [row("B", 0.98)], {})
+        assert capsys.readouterr().err.endswith(f" To serve it all the same: digits promote B{option}\n")
+        extra.unlink()
+        promotion.promote(Path(root), [row("B", 0.98)], {})
+        assert capsys.readouterr().err.endswith(f" Or run: digits promote B{option}\n")
 
 
 def test_errors_are_counted_of_the_test_half_and_of_all():

@@ -5,7 +5,7 @@ from pathlib import Path
 from client.console import note
 from client.contract import MODEL
 from client.errors import DigitsError
-from serving.releases import list_releases
+from serving.releases import list_releases, promotion
 from serving.versions import copy_version
 from training import results
 from training.results import Result
@@ -16,7 +16,7 @@ def promote(models: Path, rows: list[Result], published: dict[str, Path]) -> Non
     try:
         served = results.served_result(models)
     except DigitsError as error:
-        note(f"{MODEL}  stays as it is: {error} Or run: digits promote {results.best(rows).model}")
+        note(f"{MODEL}  stays as it is: {error} Or run: {promotion(models, results.best(rows).model)}")
         return
     all_rows = [*rows, served] if served else rows
     best, first, trained = results.best(all_rows), results.ranked(all_rows)[0], results.best(rows)
@@ -24,12 +24,12 @@ def promote(models: Path, rows: list[Result], published: dict[str, Path]) -> Non
         note(
             f"{first.model}  makes {first.distorted_errors:.1f} errors on distorted validation images and {best.model}"
             f" {best.distorted_errors:.1f}: within a standard error, and it takes longer. To serve it all the same:"
-            f" digits promote {first.model}"
+            f" {promotion(models, first.model)}"
         )
     if served and results.ranked([best, served])[0] is served:  # also an ensemble that somebody promoted
         note(
             f"{MODEL}  stays at model {served.model} ({_accuracy(served)}): the best trained now, {trained.model}, has"
-            f" {trained.distorted_accuracy:.4f}. To serve it all the same: digits promote {trained.model}"
+            f" {trained.distorted_accuracy:.4f}. To serve it all the same: {promotion(models, trained.model)}"
         )
         return
     version, newest = published[best.model], list_releases(models / MODEL)[0] if served else None
