@@ -3,10 +3,12 @@
 import atexit
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from client.errors import DigitsError
@@ -22,6 +24,11 @@ PIPED_WIDTH = 10_000
 def plain(text: str) -> str:
     """Keep a file's name or a server's message from sending commands to the terminal."""
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
+def shown(path: Path) -> str:
+    """Write a path as a shell takes it, for a command to copy."""
+    return shlex.quote(str(path))
 
 
 def note(message: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from client.console import shown
 from client.contract import MODEL
 from serving import releases, versions
 from serving.settings import Settings
@@ -53,7 +54,8 @@ def _how_to_try(settings: Settings, port: int) -> str:
 
 def _what_to_do(models: Path, served: list[str]) -> str:
     if versions.latest_version(models):
-        return f"no model in {models}, which holds versions itself. Give the folder above it: --models {models.parent}"
-    step = releases.promotion(models, served[0]) if served else f"digits train --models {models}"
+        above = shown(models.parent)
+        return f"no model in {models}, which holds versions itself. Give the folder above it: --models {above}"
+    step = releases.promotion(models, served[0]) if served else f"digits train --models {shown(models)}"
     others = f" Serving {', '.join(served)}." if served else ""
     return f"no model '{MODEL}' in {models} yet: run '{step}', and it is picked up.{others}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.console import failures_told, note, require, tables
+from client.console import failures_told, note, require, shown, tables
 from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import UsageError
 from serving.limits import Limits
@@ -297,5 +297,5 @@ def rollback(
 def _announce(source: str, release: "Release", models: Path) -> None:
     note(
         f"{MODEL}/{release.version} is published: a copy of {source}, {release.describe()}\n"
-        f"a running server switches to it within a second; to start one: digits serve --models {models}"
+        f"a running server switches to it within a second; to start one: digits serve --models {shown(models)}"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.console import shown
 from client.contract import MODEL
 from client.errors import UsageError
 from serving import versions
@@ -62,7 +63,7 @@ def promote(models: Path, wanted: str) -> tuple[str, Release]:
 
 def promotion(models: Path, name: str) -> str:
     """Give the command that promotes a model of a model root."""
-    return f"digits promote {name}" + (f" --models {models}" if models != USUAL_ROOT else "")
+    return f"digits promote {name}" + (f" --models {shown(models)}" if models != USUAL_ROOT else "")
 
 
 def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
@@ -77,7 +78,9 @@ def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
     served = _original(releases)
     before = [release.version for release in releases if release.version < served]
     if not before:
-        raise UsageError(f"{models / MODEL} has no version before {served}. See: digits versions --models {models}")
+        raise UsageError(
+            f"{models / MODEL} has no version before {served}. See: digits versions --models {shown(models)}"
+        )
     return _publish(models, MODEL, before[0], ROLLBACK)
 
 
@@ -142,4 +145,4 @@ def _others(model_dir: Path) -> str:
     """Say what there is instead of a model that is not there."""
     root = model_dir.parent
     names = sorted(path.name for path in root.iterdir() if versions.latest_version(path)) if root.is_dir() else []
-    return f": there are {', '.join(names)}" if names else f" yet. Run: digits train --models {root}"
+    return f": there are {', '.join(names)}" if names else f" yet. Run: digits train --models {shown(root)}"

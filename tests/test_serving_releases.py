@@ -182,7 +182,7 @@ def test_what_is_not_there_is_one_line_and_exit_code_2(root: Path, digits, argum
     assert list(versions.list_versions(root / "digits")) == [1]
 
 
-@pytest.mark.parametrize(("root", "option"), [("models", ""), ("mine", " --models mine")])
+@pytest.mark.parametrize(("root", "option"), [("models", ""), ("my own", " --models 'my own'")])
 def test_a_server_of_other_models_tells_the_command_to_promote_one(tmp_path: Path, monkeypatch, root, option) -> None:
     monkeypatch.chdir(tmp_path)
     settings = dict.fromkeys(Settings.__dataclass_fields__) | {"models": Path(root), "host": "127.0.0.1"}

@@ -92,6 +92,15 @@ def test_the_formats_of_the_results_exclude_each_other(digits):
     assert finished.stderr == "error: --json and --markdown exclude each other: give one of them\n"
 
 
+def test_a_folder_with_a_blank_in_its_name_is_quoted_in_what_to_run_next(tmp_path, digits):
+    finished = digits("samples", "my samples", "--count", "2", cwd=tmp_path)
+    assert finished.stderr == "wrote 2 images to my samples. next: digits classify 'my samples'/*.png\n"
+    finished = digits("results", "--models", "my models", cwd=tmp_path)
+    assert finished.stderr.endswith("Train with: digits train --models 'my models'\n")
+    finished = digits("versions", "--models", "my models", cwd=tmp_path)
+    assert finished.stderr.endswith("Run: digits train --models 'my models'\n")
+
+
 def test_results_of_an_empty_folder_say_what_to_do(tmp_path, digits):
     finished = digits("results", "--models", tmp_path)
     assert (finished.returncode, finished.stdout) == (1, "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.console import note, require, tables, usable_cores
+from client.console import note, require, shown, tables, usable_cores
 from client.errors import UsageError
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def export(
 def _conclude(outcome: "Outcome", models: Path) -> None:
     if outcome.published:
         results(models)
-        note(f"next: digits serve --models {models}")
+        note(f"next: digits serve --models {shown(models)}")
     if outcome.interrupted:
         raise typer.Exit(outcome.interrupted)
     if outcome.failures:
@@ -251,4 +251,4 @@ def samples(
     from training.samples import write
 
     paths = write(directory, count, data)
-    note(f"wrote {len(paths)} images to {directory}. next: digits classify {directory}/*.png")
+    note(f"wrote {len(paths)} images to {directory}. next: digits classify {shown(directory)}/*.png")

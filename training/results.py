@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.console import note
+from client.console import note, shown
 from client.contract import MODEL
 from client.errors import DigitsError
 from serving.versions import BENCHMARK_FILE, latest_version, read_json, why, write_json
@@ -150,7 +150,7 @@ def gather(models: Path) -> dict[Path, Result]:
 
 def nothing_in(models: Path) -> DigitsError:
     """Give the error of a command that needs a trained model where `gather` finds none."""
-    return DigitsError(f"{models}: no trained model there. Train with: digits train --models {models}")
+    return DigitsError(f"{models}: no trained model there. Train with: digits train --models {shown(models)}")
 
 
 def _readable(version_dir: Path) -> Result | None:
