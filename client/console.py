@@ -26,7 +26,7 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
-def shown(path: Path) -> str:
+def shown(path: Path | str) -> str:
     """Write a path as a shell takes it, for a command to copy."""
     return shlex.quote(str(path))
 

@@ -245,9 +245,9 @@ def list_versions(
 
     Examples: digits versions | digits versions D | digits versions --json
     """
-    from serving.releases import list_releases
+    from serving.releases import releases_of
 
-    releases = list_releases(models / model)
+    releases = releases_of(models, model)
     if as_json:
         print(json.dumps([asdict(release) for release in releases], indent=1))
     else:

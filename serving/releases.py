@@ -14,6 +14,7 @@ from client.errors import UsageError
 from serving import versions
 
 ROLLBACK = "rollback"
+NO_NAMES = ("", ".", "..")
 USUAL_ROOT = Path("models")
 """Where the commands look for models unless they are told."""
 
@@ -40,6 +41,13 @@ class Release:
         return f"model {self.model or 'unknown'}{figure}"
 
 
+def releases_of(models: Path, name: str) -> list[Release]:
+    """Give the versions of a model of a model root, as `list_releases` does. Raises UsageError for a path, too."""
+    if name in NO_NAMES or "/" in name:
+        raise UsageError(f"{shown(name)}: give MODEL, such as D")
+    return list_releases(models / name)
+
+
 def list_releases(model_dir: Path) -> list[Release]:
     """Give the versions of a model, the newest, which is the served one, first. Raises UsageError without any."""
     found = versions.list_versions(model_dir) if model_dir.is_dir() else {}
@@ -54,8 +62,8 @@ def promote(models: Path, wanted: str) -> tuple[str, Release]:
     Gives the copied version's name and the new release. Raises UsageError for what is not there, and for a path.
     """
     name, _, number = wanted.partition("/")
-    if name in ("", ".", ".."):
-        raise UsageError(f"{wanted}: give MODEL or MODEL/VERSION, such as D or D/3")
+    if name in NO_NAMES:
+        raise UsageError(f"{shown(wanted)}: give MODEL or MODEL/VERSION, such as D or D/3")
     releases = list_releases(models / name)
     release = _find(models / name, releases, number) if number else releases[0]
     return _publish(models, name, release.version, "promoted")

@@ -182,6 +182,21 @@ def test_what_is_not_there_is_one_line_and_exit_code_2(root: Path, digits, argum
     assert list(versions.list_versions(root / "digits")) == [1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["versions", "A/1"], "A/1: give MODEL, such as D"),
+        (["versions", ""], "'': give MODEL, such as D"),
+        (["versions", "."], ".: give MODEL, such as D"),
+        (["promote", ""], "'': give MODEL or MODEL/VERSION, such as D or D/3"),
+    ],
+)
+def test_a_name_that_no_model_can_have_is_one_line(digits, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "models" / "A" / "1").mkdir(parents=True)
+    finished = digits(*arguments, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {message}\n")
+
+
 @pytest.mark.parametrize(("root", "option"), [("models", ""), ("my own", " --models 'my own'")])
 def test_a_server_of_other_models_tells_the_command_to_promote_one(tmp_path: Path, monkeypatch, root, option) -> None:
     monkeypatch.chdir(tmp_path)
