@@ -220,6 +220,12 @@ def test_a_file_that_cannot_be_read_is_named_once_and_the_reason_told_in_words(t
     assert str(error.value) == f"{tmp_path}: no readable benchmark ({why}). Delete this version or export again."
 
 
+def test_a_run_folder_that_is_not_there_is_wrong_usage(tmp_path, digits):
+    finished = digits("export", "nosuch", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "error: nosuch: no such run folder. See: ls runs\n"
+
+
 @pytest.mark.parametrize("damage", ["{", "[]"])
 def test_a_damaged_evaluation_is_one_line(root, digits, damage):
     (root / "A" / "1" / EVALUATION_FILE).write_text(damage)

@@ -13,7 +13,7 @@ from typing import Any
 
 from client.console import note, shown
 from client.contract import MODEL
-from client.errors import DigitsError
+from client.errors import DigitsError, UsageError
 from serving.versions import BENCHMARK_FILE, latest_version, read_json, why, write_json
 
 ENSEMBLE = "ensemble"
@@ -81,7 +81,9 @@ class Result:
 
 
 def read(run_dir: Path) -> Result:
-    """Read the result of a run. Raises DigitsError when there is none: the run is not finished."""
+    """Read the result of a run. Raises DigitsError when there is none: the run is not finished, or no such folder."""
+    if not run_dir.is_dir():
+        raise UsageError(f"{run_dir}: no such run folder. See: ls runs")
     path = run_dir / RESULT
     try:
         return Result(**read_json(path))
