@@ -126,7 +126,10 @@ def serve(
 ) -> None:
     """Serve the models behind TensorFlow Serving's APIs. Follows what is published, until SIGTERM or Ctrl-C.
 
-    Examples: digits serve | digits serve --models /srv/models --host 0.0.0.0 | digits serve --config models.config
+    \b
+    digits serve
+    digits serve --models /srv/models --host 0.0.0.0
+    digits serve --config models.config
     """
     if backend == "tensorflow-serving":
         _check_known_there(context)
@@ -243,7 +246,10 @@ def list_versions(
 ) -> None:
     """Show a model's versions, the newest first, and which is served.
 
-    Examples: digits versions | digits versions D | digits versions --json
+    \b
+    digits versions
+    digits versions D
+    digits versions --json
     """
     from serving.releases import releases_of
 
@@ -273,7 +279,9 @@ def promote(
 ) -> None:
     """Serve another trained model: a copy becomes digits' next version.
 
-    Examples: digits promote D | digits promote D/3
+    \b
+    digits promote D
+    digits promote D/3
     """
     from serving import releases
 
@@ -287,7 +295,9 @@ def rollback(
 ) -> None:
     """Serve the version before: a copy becomes digits' next version. Numbers only grow.
 
-    Examples: digits rollback | digits rollback --to 3
+    \b
+    digits rollback
+    digits rollback --to 3
     """
     from serving import releases
 

@@ -85,6 +85,13 @@ def test_every_command_is_in_the_readme_and_has_an_example(digits):
         assert f"digits {name}" in command.help, f"{name}: no example in its help"
 
 
+@pytest.mark.parametrize("name", ["train", "results", "serve", "versions", "promote", "rollback"])
+def test_the_examples_of_a_command_stand_on_a_line_each(digits, name):
+    text = digits(name, "--help").stdout
+    assert len(re.findall(rf"^  digits {name}\b", text, re.MULTILINE)) > 1
+    assert " | digits" not in " ".join(text.split())
+
+
 def test_the_version_is_the_changelogs_newest():
     from importlib.metadata import version
 

@@ -96,7 +96,10 @@ def train(
 
     Killed or interrupted, the same command goes on after the last epoch and ends with the same weights.
 
-    Examples: digits train | digits train G --seeds 5 --ensemble 5 | digits train A --limit 5000 --epochs 2
+    \b
+    digits train
+    digits train G --seeds 5 --ensemble 5
+    digits train A --limit 5000 --epochs 2
     """
     from training import hosts, pipeline
     from training.job import Job
@@ -203,7 +206,9 @@ def results(
 ) -> None:
     """Show the exercise's table, ours beside the published accuracies.
 
-    Examples: digits results | digits results --markdown
+    \b
+    digits results
+    digits results --markdown
     """
     from training.results import gather, nothing_in, to_json
     from training.table import to_markdown, to_table
