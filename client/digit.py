@@ -14,7 +14,8 @@ from PIL import Image, ImageChops, ImageFilter
 from client.contract import IMAGE_SIZE
 from client.errors import NoDigit
 from client.frame import Window, inside
-from client.image import Grey, resize
+from client.grey import Grey
+from client.image import resize
 from client.page import Box, Page, cut_out
 from client.paper import even_out, lightest, otsu
 from client.regions import Mask, Region, find_regions, paint

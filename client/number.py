@@ -10,7 +10,8 @@ from client import page
 from client.answers import Prediction
 from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
-from client.image import Decoded, to_grey
+from client.grey import to_grey
+from client.image import Decoded
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules

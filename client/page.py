@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from client.image import Grey, resize
+from client.grey import Grey
+from client.image import resize
 from client.paper import lightest, otsu
 from client.regions import Mask, find_regions, paint
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from client.errors import NoDigit
-from client.image import Grey, resize
+from client.grey import Grey
+from client.image import resize
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Plane = TypeVar("Plane", Bytes, Grey, NDArray[np.bool_])

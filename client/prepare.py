@@ -12,7 +12,8 @@ from PIL import Image
 from client import contract
 from client.digit import Pixels, Prepared, as_mnist, find_digit
 from client.errors import InvalidImage, NoDigit
-from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode, to_grey
+from client.grey import to_grey
+from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode
 from client.page import Box
 
 CLOSER = 4

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from client.image import Grey
+from client.grey import Grey
 from client.regions import Mask, find_regions
 
 BINS = 40

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from client.image import Grey
+from client.grey import Grey
 from client.paper import lightest
 from client.regions import Mask, Region, find_regions, paint
 
