@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 import grpc
 
-from client.errors import REASONS, STATUSES, TOO_LARGE, TOO_LARGE_WORDS, ServerError, UsageError
+from client.errors import NO_VERSION, REASONS, STATUSES, TOO_LARGE, TOO_LARGE_WORDS, ServerError, UsageError
 from client.patience import Budget
 from client.questions import RESPONSES, Answer, Peer, Question
 
@@ -33,7 +33,7 @@ class Call(Generic[Answer]):
             except grpc.RpcError as error:
                 pause = None if is_too_large(error) else self._budget.pause(error.code().name)
                 if pause is None:
-                    raise translate(error, self._peer, self._budget.timeout) from error
+                    raise translate(error, self._peer, self._question.version, self._budget.timeout) from error
             time.sleep(pause)
             self._future = self._sent()
 
@@ -57,7 +57,7 @@ async def ask(channel: grpc.aio.Channel, question: Question[Answer], peer: Peer,
         except grpc.aio.AioRpcError as error:
             pause = None if is_too_large(error) else budget.pause(error.code().name)
             if pause is None:
-                raise translate(error, peer, budget.timeout) from error
+                raise translate(error, peer, question.version, budget.timeout) from error
         await asyncio.sleep(pause)
 
 
@@ -94,11 +94,13 @@ def is_too_large(error: Any) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and any(words in details for words in TOO_LARGE_WORDS)
 
 
-def translate(error: Any, peer: Peer, timeout: float) -> ServerError:
+def translate(error: Any, peer: Peer, version: int | None, timeout: float) -> ServerError:
     """Put a `grpc.RpcError` into our words: the class and the message of its status, with the server's details."""
     status, details = error.code().name, (error.details() or "no details").strip()
     kind, message = TOO_LARGE if is_too_large(error) else STATUSES[status]
+    if status == "NOT_FOUND" and version is not None:
+        kind, message = NO_VERSION
     last = details.rsplit(": ", 1)[-1].rstrip("]")  # gRPC tells its whole way to "Connection refused (111)"
     reason = next((ours for theirs, ours in REASONS.items() if theirs in details), last)
-    values = {"server": peer.server, "model": peer.model, "timeout": timeout}
+    values = {"server": peer.server, "model": peer.model, "version": version, "timeout": timeout}
     return kind(message.format(details=details, reason=reason, **values), status)

@@ -113,6 +113,12 @@ TOO_LARGE: tuple[type[ServerError], str] = (
     InvalidRequest,
     "{server} takes smaller requests only ({details}). Give fewer images a request with --batch",
 )
+NO_VERSION: tuple[type[ServerError], str] = (
+    ModelNotFound,
+    "{server} does not serve {model} version {version} ({details}). See its versions with: digits status --model "
+    "{model} --server {server}",
+)
+"""NOT_FOUND where one version was asked for."""
 STATUSES: dict[str, tuple[type[ServerError], str]] = {
     "UNAVAILABLE": (
         ServerUnavailable,

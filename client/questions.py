@@ -42,6 +42,12 @@ class Question(Generic[Answer]):
     request: Any
     read: Callable[[Any], Answer]
 
+    @property
+    def version(self) -> int | None:
+        """The version that is asked, None for the newest."""
+        spec = self.request.model_spec
+        return spec.version.value if spec.HasField("version") else None
+
 
 @dataclass(frozen=True)
 class Peer:

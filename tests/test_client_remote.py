@@ -166,6 +166,14 @@ def test_a_model_or_version_that_is_not_served_is_model_not_found(served, opened
                 call()
 
 
+def test_a_version_that_is_not_served_is_named_as_one(served, connected, opened):
+    words = f"^{served} does not serve digits version 99 .+ digits status --model digits --server {served}$"
+    with pytest.raises(client.ModelNotFound, match=words):
+        connected.benchmark(99)
+    with opened(served, version=99) as one, pytest.raises(client.ModelNotFound, match=words):
+        one.classify([ONE])
+
+
 # A server that answers as it is told: what a real one does only when something is wrong.
 
 
