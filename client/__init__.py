@@ -85,3 +85,7 @@ if not TYPE_CHECKING:  # or every name would be one of ours to a type checker
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HOMES.get(name, "client.errors")), name)
+
+    def __dir__() -> list[str]:
+        """Name what is not loaded yet, too, as an editor's completion asks."""
+        return sorted({*globals(), *__all__})

@@ -842,6 +842,7 @@ def test_an_apps_types_are_checked_and_a_wrong_name_is_found(tmp_path):
 
 def test_the_package_exports_exactly_its_public_names():
     assert client.__all__ == sorted(client.__all__)
+    assert set(client.__all__) <= set(dir(client))
     for name in client.__all__:
         assert getattr(client, name) is not None
     raised = {name for name, value in vars(errors).items() if isinstance(value, type)}
