@@ -61,6 +61,8 @@ class Peer:
     version: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.model:
+            raise UsageError("model empty: give a name, for example digits")
         self._spec()
 
     def predict(self, images: Sequence[Pixels]) -> Question[list[Prediction]]:

@@ -804,6 +804,8 @@ def test_the_port_may_be_left_out():
         {"server": "http://localhost:8500"},
         {"server": "h\udcff:8500"},
         {"model": "\udcff"},
+        {"model": ""},
+        {"model": None},
         {"version": 2**63},
         {"timeout": 0},
         {"timeout": math.nan},
