@@ -5,6 +5,7 @@ import gc
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -77,7 +78,7 @@ def run(app: "typer.Typer") -> None:
     """Run a command and end the process: a foreseen failure is one line on stderr and its documented exit code.
 
     Wrong usage (2) and Ctrl-C (130) are Typer's own.
-    DIGITS_DEBUG=1 in the environment shows the traceback instead.
+    DIGITS_DEBUG=1 in the environment shows the traceback instead of the line.
     """
     _fill_closed()
     _prepare_stdout(sys.stdout)
@@ -141,8 +142,7 @@ def _silence(stream: TextIO) -> None:
 
 
 def fail(message: str, exit_code: int = 1, tell: Callable[[str], None] = note) -> None:
-    """Report a failure in one line and end the process."""
-    if os.environ.get("DIGITS_DEBUG"):
-        raise
-    tell(f"error: {' '.join(message.split())}")
+    """Report a failure in one line, or for DIGITS_DEBUG with its traceback, and end the process."""
+    debug = os.environ.get("DIGITS_DEBUG")
+    tell(traceback.format_exc().rstrip() if debug else f"error: {' '.join(message.split())}")
     sys.exit(exit_code)

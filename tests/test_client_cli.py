@@ -314,7 +314,7 @@ def test_the_server_and_debugging_can_be_set_in_the_environment(digits, served, 
     debugged = digits(
         "classify", "2.png", "--server", "127.0.0.1:1", cwd=pictures, env=os.environ | {"DIGITS_DEBUG": "1"}
     )
-    assert debugged.returncode == 1
+    assert debugged.returncode == 3
     assert "Traceback" in debugged.stderr
 
 
