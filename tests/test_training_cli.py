@@ -193,7 +193,7 @@ def test_a_seed_that_numpy_does_not_take_is_wrong_usage(tmp_path, digits):
 def test_an_unknown_letter_is_answered_with_the_valid_ones(digits):
     finished = digits("train", "Q")
     assert finished.returncode == 2
-    assert "'Q' is not one of 'a', 'b', 'c'" in " ".join(finished.stderr.replace("│", " ").split())
+    assert "'Q' is no model: give letters from A to H." in " ".join(finished.stderr.replace("│", " ").split())
 
 
 def test_a_file_in_the_way_of_the_models_is_one_line(trained, tmp_path, digits):

@@ -33,6 +33,14 @@ class Letter(StrEnum):
     H = "H"
 
 
+def _letter(text: str) -> Letter:
+    """Read a letter, also a small one."""
+    try:
+        return Letter(text.upper())
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no model: give letters from A to H.") from None
+
+
 class RecipeName(StrEnum):
     """How to fit."""
 
@@ -64,7 +72,9 @@ Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a fo
 def train(
     letters: Annotated[
         list[Letter] | None,
-        typer.Argument(metavar="[A B C D E F G H]", case_sensitive=False, help="Models; default all."),
+        typer.Argument(
+            metavar="[A B C D E F G H]", parser=_letter, autocompletion=lambda: [*Letter], help="Models; default all."
+        ),
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="Ours, or the author's.")] = RecipeName.tuned,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
