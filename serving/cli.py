@@ -277,7 +277,7 @@ def promote(
     wanted: Annotated[str, typer.Argument(metavar="MODEL[/VERSION]", help="What to serve, such as D or D/3.")],
     models: Models = Path("models"),
 ) -> None:
-    """Serve another trained model: a copy becomes digits' next version.
+    """Serve another trained model: its copy is digits' next version.
 
     \b
     digits promote D

@@ -92,6 +92,12 @@ def test_the_examples_of_a_command_stand_on_a_line_each(digits, name):
     assert " | digits" not in " ".join(text.split())
 
 
+def test_the_list_of_commands_cuts_no_sentence(digits):
+    listed = digits("--help").stdout.partition("\nCommands:\n")[2]
+    assert listed
+    assert "..." not in listed
+
+
 def test_the_version_is_the_changelogs_newest():
     from importlib.metadata import version
 

@@ -243,7 +243,9 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("report"),
     data: Data = None,
 ) -> None:
-    """Write a page about all models to look at, print or mail: report.html, which holds its pictures, and these as PNG.
+    """Write a page about all models, to look at, print or mail.
+
+    It is report.html, which holds its pictures; these are beside it as PNG, too.
 
     Example: digits report --out report
     """
