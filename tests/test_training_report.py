@@ -292,9 +292,9 @@ def test_the_model_card_names_the_command_that_makes_the_model_again(model, cont
     assert rendered.endswith(f"Reproduce with `digits train {command.replace('OWN', '--recipe tuned')}`.\n")
 
 
-def rendered_card(model="A", **content):
-    fields = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"run": "r", "recipe": "tuned", "seed": 3}
-    row = fields | {"model": model, "description": "", "seed_accuracies": []}
+def rendered_card(model="A", fields=None, **content):
+    usual = dict.fromkeys(results.Result.__dataclass_fields__, 0) | {"run": "r", "recipe": "tuned", "seed": 3}
+    row = usual | {"model": model, "description": "", "seed_accuracies": []} | (fields or {})
     return card.render({"run": "r", "results": [row], "versions": {}} | content, {"confusion": [[1] * 10] * 10})
 
 
@@ -312,6 +312,11 @@ def rendered_card(model="A", **content):
 )
 def test_the_model_card_says_how_the_training_images_were_changed(recipe, changes):
     assert f"**Data** MNIST: 0 training images{changes}.\n" in rendered_card(recipe=recipe)
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "1 epoch in"), (2, "2 epochs in")])
+def test_the_model_card_says_one_epoch_without_an_s(epochs, told):
+    assert f"seed 3, {told} 0 core seconds" in rendered_card(fields={"epochs": epochs})
 
 
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -33,7 +33,7 @@ how sure it was of its mistakes.
 
 **Data** MNIST: {own.images:,} training images{changes}.
 Chosen by the first 5,000 test images, reported on the last 5,000.
-**Training** recipe `{own.recipe}`,{seed} {own.epochs} epochs in {own.core_seconds:.0f} core seconds.
+**Training** recipe `{own.recipe}`,{seed} {epochs} in {own.core_seconds:.0f} core seconds.
 **Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
 **Hardware** {own.device}. **Software** {packages}.
@@ -80,7 +80,8 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     table = to_markdown(rows)
     changes = _changes(content.get("recipe") or {})  # an ensemble's: what the recipes of all its members share
     seed = "" if own.model == ENSEMBLE else f" seed {own.seed},"
-    words = {"changes": changes, "seed": seed, "command": command(own, content)}
+    epochs = f"{own.epochs} epoch{'s' * (own.epochs != 1)}"
+    words = {"epochs": epochs, "changes": changes, "seed": seed, "command": command(own, content)}
     return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
 
 
