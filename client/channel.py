@@ -90,6 +90,7 @@ def _read(path: File | None) -> bytes | None:
 
 def full_address(server: str) -> str:
     """Complete an address as messages name it: HOST[:PORT], several with commas, or dns:///NAME. Raises UsageError."""
+    server = server or ""  # None, of a setting that is not there
     if "://" in server.removeprefix(DNS):
         raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")
     names = [part.strip() for part in server.removeprefix(DNS).split(",")]

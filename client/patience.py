@@ -98,6 +98,10 @@ def available(versions: list[VersionStatus]) -> VersionStatus | None:
 
 def positive(timeout: float) -> float:
     """Check a number of seconds. Raises UsageError."""
-    if not 0 < timeout <= DAY:
-        raise UsageError(f"timeout {timeout:g}: give a number of seconds above 0, and at most {DAY:,}, a day")
-    return timeout
+    try:
+        if 0 < timeout <= DAY:
+            return timeout
+        given = f"{timeout:g}"
+    except TypeError:  # None, of a setting that is not there
+        given = repr(timeout)
+    raise UsageError(f"timeout {given}: give a number of seconds above 0, and at most {DAY:,}, a day")

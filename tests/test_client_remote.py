@@ -803,11 +803,13 @@ def test_the_port_may_be_left_out():
     [
         {"server": "http://localhost:8500"},
         {"server": "h\udcff:8500"},
+        {"server": None},
         {"model": "\udcff"},
         {"model": ""},
         {"model": None},
         {"version": 2**63},
         {"timeout": 0},
+        {"timeout": None},
         {"timeout": math.nan},
         {"timeout": math.inf},
         {"batch": 0},
@@ -816,7 +818,7 @@ def test_the_port_may_be_left_out():
     ],
 )
 def test_arguments_that_cannot_be_right_are_usage_errors(wrong):
-    with pytest.raises(client.UsageError):
+    with pytest.raises(client.UsageError, match="|".join([*wrong, "a channel of your own"])):
         Client(**wrong)
 
 
