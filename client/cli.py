@@ -233,12 +233,13 @@ def status(
     token: Token = None,
 ) -> None:
     """See STATUS_HELP."""
+    from client.patience import positive
     from client.remote import Client
     from client.report import print_status
 
     with Client(server, model=model, timeout=timeout, tls=tls, ca=ca, cert=cert, key=key, token=token) as client:
         if wait_ready:
-            client.wait_until_ready(wait_ready)
+            client.wait_until_ready(positive(wait_ready, "--wait-ready"))
         ready = print_status(client.server, client.model, client.status(), as_json)
     if not ready:
         raise typer.Exit(1)

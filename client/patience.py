@@ -96,12 +96,12 @@ def available(versions: list[VersionStatus]) -> VersionStatus | None:
     return next((version for version in versions if version.state == "AVAILABLE"), None)
 
 
-def positive(timeout: float) -> float:
-    """Check a number of seconds. Raises UsageError."""
+def positive(timeout: float, name: str = "timeout") -> float:
+    """Check a number of seconds. Raises UsageError with the name that it was given by."""
     try:
         if 0 < timeout <= DAY:
             return timeout
         given = f"{timeout:g}"
     except TypeError:  # None, of a setting that is not there
         given = repr(timeout)
-    raise UsageError(f"timeout {given}: give a number of seconds above 0, and at most {DAY:,}, a day")
+    raise UsageError(f"{name} {given}: give a number of seconds above 0, and at most {DAY:,}, a day")

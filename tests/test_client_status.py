@@ -48,6 +48,7 @@ def test_without_an_available_version_it_says_why_and_ends_with_1(digits, launch
         (["--model", "Z"], 4, "error: SERVER does not serve Z ("),
         (["--model", "Z", "--wait-ready", "0.2"], 4, "error: SERVER does not serve Z ("),
         (["--timeout", "0"], 2, "error: timeout 0: "),
+        (["--wait-ready", "nan"], 2, "error: --wait-ready nan: "),
     ],
 )
 def test_a_failure_is_one_line_and_its_exit_code(digits, served, options: list[str], code: int, text: str) -> None:
