@@ -117,8 +117,10 @@ def classify(
     ):
         names = all_files(files or [], files_from, look)
         run.classify(client, names, report, processes or usable_cores(), moved, show)
-    if resume or (run.failed and run.classified + run.blank + run.failed > 1):
+    if resume or (run.failed and run.total > 1):
         note(run.summary())
+    elif not run.total:
+        note(f"note: no files, as the list {files_from} names none")
     if run.failed:
         raise typer.Exit(1)
 

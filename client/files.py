@@ -30,11 +30,18 @@ def all_files(
     if files_from is None:
         yield from find_files(arguments)
         return
-    with open(stdin().fileno() if files_from == STDIN else files_from, "rb") as names:  # noqa: PTH123 (or a number)
+    with _opened(files_from) as names:
         yield from find_files(arguments)  # only now, so that a wrong name ends a run before it begins
         for name in read_names(names):
             look(name)
             yield from expand(name)
+
+
+def _opened(files_from: str) -> BufferedReader:
+    try:
+        return open(stdin().fileno() if files_from == STDIN else files_from, "rb")  # noqa: PTH123 (or a number)
+    except OSError as error:
+        raise UsageError(f"--files-from {files_from}: {error.strerror}. Name a file, or - for stdin") from error
 
 
 def stdin() -> BinaryIO:

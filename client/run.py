@@ -87,6 +87,11 @@ class Run:
             rows = []
         report.add_benchmark(answered, rows)
 
+    @property
+    def total(self) -> int:
+        """How many files there were."""
+        return self.classified + self.blank + self.failed + self.before
+
     def summary(self) -> str:
         """Give the counts as a line."""
         parts = {
@@ -95,9 +100,8 @@ class Run:
             "failed": self.failed,
             "done before": self.before,
         }
-        total = sum(parts.values())
         told = [f"{count:,} {what}" for what, count in parts.items() if count or what == "classified"]
-        return f"{total:,} {'file' if total == 1 else 'files'}: {', '.join(told)}"
+        return f"{self.total:,} {'file' if self.total == 1 else 'files'}: {', '.join(told)}"
 
 
 def picture(file: str) -> str | bytes | InvalidImage:

@@ -255,6 +255,13 @@ def test_only_bad_files_need_no_server_and_print_no_table(digits, pictures, tmp_
     )
 
 
+def test_a_list_without_a_name_is_told(digits, tmp_path):
+    (tmp_path / "nothing.txt").touch()
+    finished = digits("classify", "--files-from", "nothing.txt", cwd=tmp_path)
+    line = "note: no files, as the list nothing.txt names none\n"
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", line)
+
+
 FAILURES = {
     "no server": (
         ["--server", "127.0.0.1:1"],

@@ -129,7 +129,7 @@ def test_a_name_that_cannot_be_looked_up_stops_nothing(folder):
 
 
 def test_a_list_that_is_not_there_is_told_before_any_file_is_given(folder):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UsageError, match="^--files-from typo.txt: No such file or directory. Name a file, or -"):
         next(all_files(["a.png"], "typo.txt"))
 
 
