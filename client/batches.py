@@ -140,8 +140,8 @@ def _received(pictures: list[Picture], future: "Future[list[Outcome]]") -> Itera
         done = future.result()
     except BrokenProcessPool as error:
         raise DigitsError(
-            "a process that read images ended. Free memory, or use --processes 1; a script of your own needs: "
-            "if __name__ == '__main__':"
+            "a process that read images ended. A script of your own needs: if __name__ == '__main__': and is a file, "
+            "not stdin; else free memory, or use --processes 1"
         ) from error
     except Exception:  # what cannot be sent to a process: a Pillow image is decoded for it, and may be damaged
         done = _attempt_all(pictures)

@@ -485,8 +485,8 @@ def test_a_script_that_its_processes_run_again_is_told_what_it_lacks(tmp_path, p
     command = [sys.executable, tmp_path / "script.py", tmp_path / "photo.jpg"]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 1
-    assert "DigitsError: a process that read images ended" in finished.stderr
-    assert "needs: if __name__ == '__main__':" in finished.stderr
+    told = "DigitsError: a process that read images ended. A script of your own needs: if __name__ == '__main__':"
+    assert told in finished.stderr
 
 
 NOWHERE = """
