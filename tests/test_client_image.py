@@ -508,3 +508,10 @@ def test_regions_are_those_that_flooding_finds(shape, share):
         rows, columns = np.nonzero(paint([region], shape))
         box = (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
         assert (region.top, region.bottom, region.left, region.right) == box
+
+
+def test_a_drawing_that_needs_ghostscript_is_not_called_damaged(tmp_path, monkeypatch):
+    Image.new("L", (50, 50), 255).save(tmp_path / "drawing.eps")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", False)
+    with pytest.raises(InvalidImage, match=r"drawing.eps: EPS, which needs Ghostscript. Install it, or save"):
+        read_image(tmp_path / "drawing.eps")
