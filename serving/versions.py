@@ -160,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a version's extra files. Raises ValueError with the path when it is not one."""
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nested deeper than Python goes
         raise ValueError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import resource
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from client.errors import DigitsError
 from serving.versions import BENCHMARK_FILE, MODEL_CARD_FILE, list_versions
 from training import pipeline, promotion, results, table, workers
 from training.job import Progress
@@ -499,7 +501,7 @@ def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(sev
         finished = digits("export", run_dir, cwd=tmp_path)
     assert [line for line in finished.stderr.splitlines() if line.startswith(("digits ", "ensemble "))] == [
         "digits  stays at model ensemble (accuracy on distorted validation images 0.9974): the best trained now, A, has"
-        " 0.9968. To serve it all the same: digits promote A"
+        " 0.9968. To serve it all the same: digits promote A --models models"
     ]
     assert list(list_versions(tmp_path / "models" / "digits")) == [1]
 
@@ -533,6 +535,16 @@ def test_a_version_that_cannot_be_read_costs_nothing_else(model_root, digits, tm
     assert str(models / "A" / "1") in finished.stderr
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"accuracy": "x"}, {"accuracy": math.nan}, {"distorted_accuracy": None}, {"seed_accuracies": [1]}]
+)
+def test_a_row_whose_figures_are_none_is_not_taken(tmp_path, wrong):
+    (tmp_path / BENCHMARK_FILE).parent.mkdir()
+    (tmp_path / BENCHMARK_FILE).write_text(json.dumps({"run": "A", "results": [asdict(row("A", 0.99)) | wrong]}))
+    with pytest.raises(DigitsError, match="has no such row as this version of digits writes"):
+        results.own_result(tmp_path)
+
+
 def test_what_is_served_stays_when_it_cannot_be_compared(several, digits, tmp_path):
     folder, _ = several
     models = shutil.copytree(folder / "models", tmp_path / "models")
@@ -552,9 +564,9 @@ def several(digits, tmp_path_factory):
     return folder, finished
 
 
-def test_what_to_run_instead_names_the_model_root_unless_it_is_the_usual_one(tmp_path, capsys, monkeypatch):
+def test_what_to_run_instead_names_the_model_root(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for root, option in (("models", ""), ("mine", " --models mine")):
+    for root, option in (("models", " --models models"), ("my own", " --models 'my own'")):
         extra = Path(root) / "digits" / "1" / BENCHMARK_FILE
         extra.parent.mkdir(parents=True)
         extra.write_text(json.dumps({"run": "A", "results": [asdict(row("A", 0.99))]}))

@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_read_is_named_once_and_the_reason_told_in_words(t
 def test_a_run_folder_that_is_not_there_is_wrong_usage(tmp_path, digits):
     finished = digits("export", "nosuch", cwd=tmp_path)
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == "error: nosuch: no such run folder. See: ls runs\n"
+    assert finished.stderr == "error: nosuch: no such run folder. See: ls .\n"
 
 
 @pytest.mark.parametrize("damage", ["{", "[]"])
@@ -284,7 +284,7 @@ def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
             {"members": [{"model": "G", "seed": 3}, {"model": "D", "seed": 3}]},
             "D G OWN --seed 3 --ensemble 2",
         ),
-        ("ensemble", {"members": ["G_2026-11-24", "D_2026-11-24"]}, "OWN --seed 3 --ensemble 2"),
+        ("ensemble", {"members": ["G_2026-11-24", "D_2026-11-24"]}, "D G OWN --seed 3 --ensemble 2"),
     ],
 )
 def test_the_model_card_names_the_command_that_makes_the_model_again(model, content, command):

@@ -87,7 +87,8 @@ def _title(row: Result) -> str:
 
 def _text(one: Trained) -> str:
     row = one.result
-    made = f"{row.images:,} images, {row.epochs} epochs, {row.core_seconds:.0f} core seconds on {row.device}."
+    epochs = f"{row.epochs} epoch{'s' * (row.epochs != 1)}"
+    made = f"{row.images:,} images, {epochs}, {row.core_seconds:.0f} core seconds on {row.device}."
     if matrix := one.evaluation.get("confusion"):
         return f"{made} Confused most often: {confusion.named(matrix, 3)}."
     lost = "confusion matrix" if one.evaluation else "evaluation"

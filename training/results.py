@@ -83,7 +83,7 @@ class Result:
 def read(run_dir: Path) -> Result:
     """Read the result of a run. Raises DigitsError when there is none: the run is not finished, or no such folder."""
     if not run_dir.is_dir():
-        raise UsageError(f"{run_dir}: no such run folder. See: ls runs")
+        raise UsageError(f"{run_dir}: no such run folder. See: ls {shown(run_dir.parent)}")
     path = run_dir / RESULT
     try:
         return Result(**read_json(path))
@@ -118,10 +118,19 @@ def own_result(version_dir: Path) -> Result:
     """Give the row of the model that a version holds. Raises DigitsError where it does not tell."""
     content = benchmark(version_dir)
     try:
-        return Result(**next(row for row in content["results"] if row["run"] == content["run"]))
-    except (KeyError, TypeError, StopIteration) as error:
+        return _checked(Result(**next(row for row in content["results"] if row["run"] == content["run"])))
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
         reason = f"{BENCHMARK_FILE} has no such row as this version of digits writes: {type(error).__name__}"
         raise DigitsError(f"{version_dir}: {reason}. Delete this version or export again.") from None
+
+
+def _checked(row: Result) -> Result:
+    """Give a row whose figures can be compared and printed. Raises TypeError or ValueError for another."""
+    seeds = [share for validation, test in row.seed_accuracies for share in (validation, test)]
+    figures = row.loss, row.accuracy, row.val_loss, row.val_accuracy, row.distorted_accuracy, *seeds
+    if not all(map(math.isfinite, figures)):
+        raise ValueError("not a number")
+    return row
 
 
 def holds(version_dir: Path, run: str, rows: list[Result]) -> bool:
