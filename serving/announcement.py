@@ -54,8 +54,8 @@ def _how_to_try(settings: Settings, port: int) -> str:
 
 def _what_to_do(models: Path, served: list[str]) -> str:
     if versions.latest_version(models):
-        above = shown(models.parent)
+        above = shown(models.absolute().parent)
         return f"no model in {models}, which holds versions itself. Give the folder above it: --models {above}"
     step = releases.promotion(models, served[0]) if served else f"digits train --models {shown(models)}"
     others = f" Serving {', '.join(served)}." if served else ""
-    return f"no model '{MODEL}' in {models} yet: run '{step}', and it is picked up.{others}"
+    return f"no model '{MODEL}' in {models} yet: it is picked up when it comes.{others} Run: {step}"

@@ -15,7 +15,6 @@ from serving import versions
 
 ROLLBACK = "rollback"
 NO_NAMES = ("", ".", "..")
-USUAL_ROOT = Path("models")
 """Where the commands look for models unless they are told."""
 
 
@@ -71,7 +70,7 @@ def promote(models: Path, wanted: str) -> tuple[str, Release]:
 
 def promotion(models: Path, name: str) -> str:
     """Give the command that promotes a model of a model root."""
-    return f"digits promote {name}" + (f" --models {shown(models)}" if models != USUAL_ROOT else "")
+    return f"digits promote {shown(name)} --models {shown(models)}"
 
 
 def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
@@ -95,8 +94,8 @@ def rollback(models: Path, to: int | None = None) -> tuple[str, Release]:
 def _original(releases: list[Release]) -> int:
     by_name = {f"{MODEL}/{release.version}": release for release in releases}
     release = releases[0]
-    while release.reason == ROLLBACK and release.origin in by_name:
-        release = by_name[release.origin]
+    while release.reason == ROLLBACK and (origin := by_name.get(release.origin)) and origin.version < release.version:
+        release = origin  # a copy has a higher number, unless somebody renamed it: no circles
     return release.version
 
 
@@ -145,7 +144,7 @@ def _share(value: Any) -> float | None:
 def _json(path: Path) -> dict[str, Any]:
     try:
         return versions.read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
 
 

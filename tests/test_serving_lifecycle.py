@@ -111,7 +111,7 @@ def test_without_a_model_it_waits_for_the_first_training(root: Path, start, wait
     elsewhere = root.rename(root.with_name("elsewhere"))
     server = start(root)
     line = server.wait_for("no model")
-    assert line == f"no model 'digits' in {root} yet: run 'digits train --models {root}', and it is picked up."
+    assert line == f"no model 'digits' in {root} yet: it is picked up when it comes. Run: digits train --models {root}"
     assert not server.healthy()
     elsewhere.rename(root)
     server.wait_for("A/1: serving")

@@ -101,6 +101,16 @@ def test_a_version_with_broken_figures_and_origin_is_copied_all_the_same(root: P
     assert digits("rollback").stderr.startswith("digits/3 is published: a copy of digits/1, model unknown\n")
 
 
+def test_a_rollback_ends_where_a_copy_claims_to_be_of_itself(root: Path, digits) -> None:
+    (root / "digits" / "1" / versions.ORIGIN_FILE).write_text('{"copied_from": "digits/1", "reason": "rollback"}')
+    assert digits("rollback").stderr.startswith("error: models/digits has no version before 1. ")
+
+
+def test_brackets_in_what_a_version_tells_are_no_markup(root: Path, digits) -> None:
+    (root / "digits" / "1" / versions.BENCHMARK_FILE).write_text('{"model": "[/x]", "results": []}')
+    assert digits("versions").stdout.splitlines()[1].split()[:2] == ["1", "[/x]"]
+
+
 @pytest.mark.parametrize("wanted", ["B", "B/1"])
 def test_promote_publishes_a_copy_as_the_next_version(root: Path, digits, wanted: str) -> None:
     finished = digits("promote", wanted)
@@ -197,11 +207,12 @@ def test_a_name_that_no_model_can_have_is_one_line(digits, tmp_path: Path, argum
     assert (finished.returncode, finished.stdout, finished.stderr) == (2, "", f"error: {message}\n")
 
 
-@pytest.mark.parametrize(("root", "option"), [("models", ""), ("my own", " --models 'my own'")])
+@pytest.mark.parametrize(("root", "option"), [("models", "models"), ("my own", "'my own'")])
 def test_a_server_of_other_models_tells_the_command_to_promote_one(tmp_path: Path, monkeypatch, root, option) -> None:
     monkeypatch.chdir(tmp_path)
     settings = dict.fromkeys(Settings.__dataclass_fields__) | {"models": Path(root), "host": "127.0.0.1"}
     told = announcement(Settings(**settings), ["E", "D"], 8500, None)[-1]
-    assert (
-        told == f"no model 'digits' in {root} yet: run 'digits promote D{option}', and it is picked up. Serving D, E."
+    assert told == (
+        f"no model 'digits' in {root} yet: it is picked up when it comes. Serving D, E. "
+        f"Run: digits promote D --models {option}"
     )
