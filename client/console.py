@@ -27,6 +27,13 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
+def cell(text: str) -> Any:
+    """Make a table's cell: a text on one line, in which rich takes no [brackets] for markup."""
+    from rich.text import Text
+
+    return Text(plain(text).replace("\n", "\ufffd"))
+
+
 def shown(path: Path | str) -> str:
     """Write a path as a shell takes it, for a command to copy."""
     return shlex.quote(str(path))

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from client.answers import Benchmark, Prediction, VersionStatus
-from client.console import plain, tables
+from client.console import cell, tables
 from client.errors import NoDigit
 from client.number import NO_DIGIT, Number
 from client.patience import available
@@ -102,9 +102,9 @@ class Table(Report):
         """Take a result. What is no image is told on stderr, not here."""
         one = result.prediction
         if one:
-            self._rows.append([*map(_text, (file, *_cells(one), "; ".join(one.notes)))])
+            self._rows.append([*map(cell, (file, *_cells(one), "; ".join(one.notes)))])
         elif isinstance(result.error, NoDigit):
-            self._rows.append([*map(_text, (file, "-", "", "", NO_DIGIT))])
+            self._rows.append([*map(cell, (file, "-", "", "", NO_DIGIT))])
         if len(self._rows) == CHUNK:
             self.flush()
 
@@ -151,7 +151,7 @@ def print_number(file: str, number: Number, as_json: bool) -> None:
         table = _table("digit", "probability", "runner-up", "box", "")
         for place, one in zip(number.places, number.predictions, strict=True):
             box = " ".join(map(str, place.box))
-            table.add_row(*map(_text, (*_cells(one), box, "; ".join(place.notes))))
+            table.add_row(*map(cell, (*_cells(one), box, "; ".join(place.notes))))
         print()
         tables().print(table)
 
@@ -166,7 +166,7 @@ def print_status(server: str, model: str, versions: list[VersionStatus], as_json
         table = _table("model", "version", "state", "")
         for one in versions:
             note = "served" if one == served else " ".join(one.error.split())
-            table.add_row(*map(_text, (model, str(one.version), one.state, note)))
+            table.add_row(*map(cell, (model, str(one.version), one.state, note)))
         tables().print(table)
     return served is not None
 
@@ -187,7 +187,7 @@ def _accuracies(rows: list[Benchmark]) -> Any:
     table = _table("model", "accuracy", "loss", "", "description")
     for row in rows:
         cells = (row.model, f"{row.accuracy:.2%}", f"{row.loss:.4f}", "served" if row.served else "", row.description)
-        table.add_row(*map(_text, cells), style="bold" if row.served else None)
+        table.add_row(*map(cell, cells), style="bold" if row.served else None)
     return table
 
 
@@ -201,10 +201,3 @@ def _table(*columns: str, header: bool = True) -> Any:
 
 
 _NUMBERS = {"version", "digit", "probability", "runner-up", "accuracy", "loss"}
-
-
-def _text(text: str) -> Any:
-    """Keep rich from reading [brackets] in a file's name as markup, and a cell on its line."""
-    from rich.text import Text
-
-    return Text(plain(text).replace("\n", "\ufffd"))

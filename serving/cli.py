@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.console import failures_told, note, require, shown, tables
+from client.console import cell, failures_told, note, require, shown, tables
 from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import UsageError
 from serving.limits import Limits
@@ -268,7 +268,8 @@ def _print_table(releases: "list[Release]") -> None:
         figures = [f"{share:.4f}" if share is not None else "?" for share in (release.val_accuracy, release.accuracy)]
         origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
         served = "served" if release.served else ""
-        table.add_row(str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served)
+        cells = str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served
+        table.add_row(*map(cell, cells))
     tables().print(table)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from client.console import cell
 from training.results import ENSEMBLE, Result
 
 COLUMNS: dict[str, Callable[[Result], str]] = {
@@ -46,8 +47,8 @@ def to_markdown(rows: list[Result]) -> str:
     """Render rows as a Markdown table, the served model in bold."""
     lines = [list(COLUMNS), ["---" if name in WORDS else "--:" for name in COLUMNS]]
     for row in rows:
-        cells = [cell(row) for cell in COLUMNS.values()]
-        lines.append([f"**{cell}**" if row.served and cell else cell for cell in cells])
+        texts = [text(row) for text in COLUMNS.values()]
+        lines.append([f"**{text}**" if row.served and text else text for text in texts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -57,9 +58,9 @@ def to_table(rows: list[Result], width: int) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     left_out = {name for needed, names in _LEFT_OUT.items() if width < needed for name in names}
-    columns = {name: cell for name, cell in COLUMNS.items() if name not in left_out}
+    columns = {name: text for name, text in COLUMNS.items() if name not in left_out}
     for name in columns:
         table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=name != "Description")
     for row in rows:
-        table.add_row(*(cell(row) for cell in columns.values()), style="bold green" if row.served else "")
+        table.add_row(*(cell(text(row)) for text in columns.values()), style="bold green" if row.served else "")
     return table
