@@ -23,6 +23,8 @@ class Health(health.HealthServicer):
 
     def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:
         """Send the status now and at every change."""
+        if not context.is_active():
+            return iter(())
         keep(context, self._watchers)
         return super().Watch(request, context, send_response_callback)
 
