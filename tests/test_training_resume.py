@@ -74,14 +74,15 @@ class Workers:
         """Give the process, and what it says while it lives."""
         task = partial(pipeline._train_task, job_of(run_dir))
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=workers._work, args=("B", task, run_dir / "log.txt", theirs))
+        process = self.context.Process(target=workers._work, args=("B", task, run_dir / "log.txt", theirs), daemon=True)
         process.start()
         theirs.close()
-        with ours:
+        try:
             yield process, said_by(ours)
+        finally:
             process.kill()
             process.join()
-        process.close()
+            ours.close()
 
     def kill_after_an_epoch(self, run_dir, seconds):
         """Train until an epoch has ended, and kill the process some time later."""
@@ -300,7 +301,7 @@ TAKE_UP = """
 import sys
 from pathlib import Path
 from training import pipeline
-from training.job import Job, Progress
+from training.job import Job
 runs = Path(sys.argv[1])
 print(pipeline.run_dirs(runs, [Job(letter="A", run_dir=runs)], resume=True)[0].run_dir, flush=True)
 sys.stdin.read()
