@@ -164,4 +164,4 @@ def fetch(name: str) -> str | bytes | InvalidImage:
         content: bytes = filesystem.cat_file(path)  # fsspec.open has an answer of its own to a pattern
         return content
     except Exception as error:  # each file system has errors of its own
-        return InvalidImage(getattr(error, "strerror", None) or str(error))
+        return InvalidImage(getattr(error, "strerror", None) or str(error) or type(error).__name__)

@@ -42,8 +42,10 @@ PALE = 0.05
 """What is paler is not made darker than ink of this darkness would be."""
 SMALLEST_INSIDE = 12
 """Pixels of the shorter side of a box's inside."""
-SHORTEST = 0.15
-"""Length of a digit in a box, of the shorter side of that; what is shorter is dirt in a square 0."""
+SHORTEST = 0.2
+"""Length of a digit in a box, of the shorter side of that; what is shorter may be dirt in a square 0."""
+MOST_FRAMES = 2
+"""Each costs as much as the picture."""
 _CORNERS = 0, IMAGE_SIZE - 1, -IMAGE_SIZE, -1
 _Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + 0.5
 _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
@@ -64,18 +66,21 @@ class Prepared:
     around: Box | None = None
 
 
-def find_digit(grey: Grey) -> Prepared:
-    """Cut out the digit and bring it into MNIST's form. Raises NoDigit when there is no ink."""
+def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
+    """Cut out the digit, also of so many frames around it, and bring it into MNIST's form.
+
+    Raises NoDigit when there is no ink.
+    """
     page = cut_out(grey)
     ink = to_ink(page.grey)
     level = threshold(ink)
     regions = find_regions(ink > level, 64)
-    window = inside(regions, ink.shape)
-    framed = _in_frame(page, window, ink.shape) if window else None
+    window = inside(regions, ink.shape) if frames else None
+    framed = _in_frame(page, window, ink.shape, frames - 1) if window else None
     return framed or _find(page, ink, level, strokes(regions, ink.shape))
 
 
-def _in_frame(page: Page, window: Window, shape: tuple[int, ...]) -> Prepared | None:
+def _in_frame(page: Page, window: Window, shape: tuple[int, ...], frames: int) -> Prepared | None:
     """Mends a box around the digit, which may be darker: looks inside, and gives None where no digit stands free."""
     scale = max(page.grey.shape) / max(shape)
     rows, columns = (slice(round(side.start * scale), round(side.stop * scale)) for side in window)
@@ -83,7 +88,7 @@ def _in_frame(page: Page, window: Window, shape: tuple[int, ...]) -> Prepared | 
     if min(grey.shape) < SMALLEST_INSIDE:
         return None
     try:
-        found = find_digit(grey)
+        found = find_digit(grey, frames)
     except NoDigit:
         return None
     height, width = grey.shape
@@ -92,7 +97,8 @@ def _in_frame(page: Page, window: Window, shape: tuple[int, ...]) -> Prepared | 
     if not is_free or max(right - left, bottom - top) < SHORTEST * min(height, width):
         return None
     inner = Page(grey, page.top + rows.start, page.left + columns.start)
-    return replace(found, box=inner.back(box, grey.shape), around=inner.back((0, 0, width, height), grey.shape))
+    around = found.around or (0, 0, width, height)
+    return replace(found, box=inner.back(box, grey.shape), around=inner.back(around, grey.shape))
 
 
 def _find(page: Page, ink: Grey, level: float, pieces: list[Region]) -> Prepared:

@@ -14,6 +14,8 @@ LONGEST = 0.5
 """... which is so long, of the longest."""
 SIDE, STRAIGHT = 0.2, 0.85
 """Within this part of a frame each side runs along so much of it. Of a round 0 it is 0.8."""
+MOST_INSIDE = 0.15
+"""So much of a frame's own ink may lie within it, where a side slopes: more is a net of rules, or a digit on it."""
 SMALLEST = 0.25
 """Length of a frame, of the picture's."""
 EDGE = 2
@@ -24,14 +26,19 @@ Window = tuple[slice, slice]
 
 
 def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
-    """Give what is within a box of four nearly level sides, of one region or of some that lie around the others."""
-    for group in _groups(regions):
+    """Give what is within a box of four nearly level sides, of one region or of some that lie around the others.
+
+    It ends within the picture: what runs through it is ruled paper (client/rules.py).
+    """
+    for group in _groups([one for one in regions if not one.is_cut(shape)]):
         mask = paint(group, shape)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         top, left = int(rows[0]), int(columns[0])
         frame = mask[top : rows[-1] + 1, left : columns[-1] + 1]
-        if max(frame.shape) > SMALLEST * max(shape) and _has_four_sides(frame):
-            down, across = _within(frame), _within(frame.T)
+        if max(frame.shape) <= SMALLEST * max(shape) or not _has_four_sides(frame):
+            continue
+        down, across = _within(frame), _within(frame.T)
+        if np.count_nonzero(frame[down, across]) < MOST_INSIDE * np.count_nonzero(frame):
             return slice(top + down.start, top + down.stop), slice(left + across.start, left + across.stop)
     return None
 

@@ -89,7 +89,7 @@ def decode(source: Source, size: int = WORKING_SIZE, guard: Guard = OWN_FILES) -
     except IsADirectoryError as error:
         raise InvalidImage("a folder, not an image") from error
     except Exception as error:
-        if "Ghostscript" in str(error):
+        if "locate Ghostscript" in str(error):
             raise InvalidImage("EPS, which needs Ghostscript. Install it, or save the image as PNG") from error
         raise InvalidImage(getattr(error, "strerror", None) or f"a damaged image ({error})") from error
 

@@ -60,7 +60,7 @@ def cut_out(grey: Grey) -> Page:
     if scale > FINEST:
         return whole
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    small = np.asarray(resize(Image.fromarray(whole.grey), scale, resample))
+    small = np.asarray(resize(Image.fromarray(whole.grey), scale, resample)).clip(0, 1)
     page = find_page(small)
     if page is None:
         return whole
@@ -72,7 +72,7 @@ def find_page(small: Grey) -> Mask | None:
     """Find a light or dark rectangle, with the ink on it, that something else lies around."""
     if np.ptp(small) < UNLIKE:
         return None
-    level = otsu(small.clip(0, 1))
+    level = otsu(small)
     for mask in (small > level, small <= level):
         region = next(iter(find_regions(mask, 1)), None)
         if region and region.area >= SMALLEST * mask.size:

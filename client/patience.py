@@ -64,7 +64,7 @@ class Wait:
     """The wait for a version to become AVAILABLE, at most `timeout` seconds."""
 
     def __init__(self, peer: Peer, timeout: float) -> None:
-        self._end = time.monotonic() + (timeout and positive(timeout))
+        self._end = time.monotonic() + (0 if timeout == 0 else positive(timeout))
         self._late = DeadlineExceeded(
             f"{peer.model} at {peer.server} is not ready after {timeout:g} s. Look into the server's log",
             "DEADLINE_EXCEEDED",
