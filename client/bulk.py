@@ -7,6 +7,7 @@ takes the place of its first try, so that no row is lost or doubled.
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pyarrow import dataset
 from client.batches import BATCH
 from client.cluster import connected
 from client.errors import DigitsError, InvalidImage, UsageError
-from client.files import all_files, endings
+from client.files import all_files, is_image
 from client.remote import Client
 from client.report import record
 from client.run import Run, with_name
@@ -51,25 +52,27 @@ def classify(
     filesystem, folder = _opened(out)
     if filesystem.exists(folder) and filesystem.ls(folder):
         raise UsageError(f"{out} is not empty. Name another folder with --out")
-    names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from)))
+    left_out = Counter[str]()
+    names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from, left_out)))
     connection = {name: _whole(value) if isinstance(value, Path) else value for name, value in connection.items()}
     with Client(**connection) as client:
         client.status()  # no server: say so before anything is started
     with connected(address) as ray:
         _write(ray, names, connection, filesystem, folder, as_json)
     run = _count(filesystem, folder, as_json)
+    run.left_out = left_out
     if (total := run.classified + run.blank + run.failed) != len(names):
         raise DigitsError(f"{out} has {total} rows for {len(names)} files: it is not whole. Run it again")
     return run
 
 
-def expand(files: list[str], files_from: str | None) -> Iterator[str]:
+def expand(files: list[str], files_from: str | None, left_out: Counter[str] | None = None) -> Iterator[str]:
     """Give the files that arguments mean, whole, as nodes work elsewhere; addresses with :// are fsspec's."""
-    for name in all_files([name for name in files if "://" not in name], files_from):
+    for name in all_files([name for name in files if "://" not in name], files_from, left_out=left_out):
         yield name if "://" in name else _whole(name)
     for name in files:
         if "://" in name:
-            yield from _expand_address(name)
+            yield from _expand_address(name, left_out)
 
 
 def _whole(name: str | Path) -> str:
@@ -85,14 +88,13 @@ def _opened(address: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def _expand_address(address: str) -> Iterable[str]:
+def _expand_address(address: str, left_out: Counter[str] | None) -> Iterable[str]:
     """Give what a pattern matches and a folder's images, as client/files.py does of names; without any, itself."""
     filesystem, path = _opened(address)
     if filesystem.isfile(path):  # also one with [ in its name
         return [address]
     if filesystem.isdir(path):
-        known = tuple(endings())
-        found = [name for name in filesystem.find(path) if name.lower().endswith(known)]
+        found = [name for name in filesystem.find(path) if is_image(name, left_out)]
     else:
         found = filesystem.glob(path) if glob.has_magic(path) else []
     return [*map(filesystem.unstrip_protocol, sorted(found))] or [address]

@@ -115,8 +115,9 @@ def classify(
         Client(**connection) as client,
         progress(_counter(files or [], files_from), lines=as_json or as_csv) as moved,
     ):
-        names = all_files(files or [], files_from, look)
+        names = all_files(files or [], files_from, look, run.left_out)
         run.classify(client, names, report, processes or usable_cores(), moved, show)
+    run.tell_left_out()
     if resume or (run.failed and run.total > 1):
         note(run.summary())
     elif not run.total:
@@ -155,6 +156,7 @@ def _classify_on_cluster(
     from client.bulk import classify
 
     run = classify(files, files_from, out, as_json, cluster, connection)
+    run.tell_left_out()
     note(run.summary())
     if run.failed:
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from io import BufferedReader
@@ -18,23 +19,28 @@ STDIN = "-"
 BLOCK = 1 << 16
 UNREADABLE = {"PDF", "PALM", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"}
 """Formats whose endings Pillow knows, but which it only writes, or opens without a decoder."""
+MISSED = {".heic", ".heif", ".pdf", ".svg", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+"""Endings of photos, drawings and documents whose owner may wonder why they are left out."""
 
 
 def all_files(
-    arguments: Iterable[str], files_from: str | None, look: Callable[[str], None] = lambda name: None
+    arguments: Iterable[str],
+    files_from: str | None,
+    look: Callable[[str], None] = lambda name: None,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[str]:
     """Give the files of the arguments, then those of a list; its names are no patterns, as it can hold any name.
 
-    `look` is called with each name of the list before it is taken.
+    `look` is called with each name of the list before it is taken, and `left_out` filled as find_images says.
     """
     if files_from is None:
-        yield from find_files(arguments)
+        yield from find_files(arguments, left_out)
         return
     with _opened(files_from) as names:
-        yield from find_files(arguments)  # only now, so that a wrong name ends a run before it begins
+        yield from find_files(arguments, left_out)  # only now, so that a wrong name ends a run before it begins
         for name in read_names(names):
             look(name)
-            yield from expand(name)
+            yield from expand(name, left_out)
 
 
 def _opened(files_from: str) -> BufferedReader:
@@ -51,14 +57,14 @@ def stdin() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def find_files(arguments: Iterable[str]) -> Iterator[str]:
+def find_files(arguments: Iterable[str], left_out: Counter[str] | None = None) -> Iterator[str]:
     """Give files as they are, of a folder its images, and of a pattern what it matches; "-" is left as it is.
 
     A folder without images, and a pattern without a match, is given itself, so that it is refused like a bad file.
     """
     for argument in arguments:
         given = argument == STDIN or os.path.exists(argument)  # noqa: PTH110 (Path's raises where one may not look)
-        yield from ([] if given else _matches(argument)) or expand(argument)
+        yield from ([] if given else _matches(argument)) or expand(argument, left_out)
 
 
 def _matches(pattern: str) -> list[str]:
@@ -76,35 +82,35 @@ def _once(paths: Iterable[str]) -> Iterable[str]:
     return once.values()
 
 
-def expand(path: str) -> Iterator[str]:
+def expand(path: str, left_out: Counter[str] | None = None) -> Iterator[str]:
     """Give a file as it is, and of a folder its images; a folder without any is given itself."""
     if path == STDIN or not os.path.isdir(path):  # noqa: PTH112 (as above)
         yield path
         return
-    images = find_images(path)
+    images = find_images(path, left_out)
     yield next(images, path)
     yield from images
 
 
-def find_images(folder: str) -> Iterator[str]:
+def find_images(folder: str, left_out: Counter[str] | None = None) -> Iterator[str]:
     """Give the files in a folder and its folders that end like an image, in natural order; hidden ones are left out.
 
     Only the names of one folder at a time are in memory. A folder that cannot be read is given itself, to be refused.
+    `left_out` counts, by their endings, the files that somebody may miss.
     """
-    levels = [_listed(folder)]  # not calls, which nest less deeply than folders
+    levels = [_listed(folder, left_out)]  # not calls, which nest less deeply than folders
     while levels:
         path, is_folder = next(levels[-1], ("", False))
         if not path:
             levels.pop()
         elif is_folder:
-            levels.append(_listed(path))
+            levels.append(_listed(path, left_out))
         else:
             yield path
 
 
-def _listed(folder: str) -> Iterator[tuple[str, bool]]:
+def _listed(folder: str, left_out: Counter[str] | None) -> Iterator[tuple[str, bool]]:
     """Give the images and the folders in a folder, and which of them it is; itself where it cannot be read."""
-    known = endings()
     try:
         with os.scandir(folder) as entries:
             names = [entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries if _wanted(entry)]
@@ -115,8 +121,18 @@ def _listed(folder: str) -> Iterator[tuple[str, bool]]:
     for name in sorted(names, key=natural):
         if name.endswith("/"):
             yield prefix + name[:-1], True
-        elif f".{name.rpartition('.')[2].lower()}" in known:
+        elif is_image(name, left_out):
             yield prefix + name, False
+
+
+def is_image(name: str, left_out: Counter[str] | None = None) -> bool:
+    """Tell whether a file ends like an image that Pillow reads; where somebody may miss it, `left_out` counts it."""
+    ending = f".{name.rpartition('.')[2].lower()}"
+    if ending in endings():
+        return True
+    if left_out is not None and ending in MISSED:
+        left_out[ending] += 1
+    return False
 
 
 @cache

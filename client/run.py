@@ -2,8 +2,9 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import tee
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from client.results import Result
 
 @dataclass
 class Run:
-    """How many files came to what, and the last answer."""
+    """How many files came to what, the last answer, and what was left out of folders, by its endings."""
 
     classified: int = 0
     blank: int = 0
     failed: int = 0
     before: int = 0
     answered: Prediction | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def classify(
         self,
@@ -86,6 +88,12 @@ class Run:
             note(f"note: the accuracies are not shown: {error}")
             rows = []
         report.add_benchmark(answered, rows)
+
+    def tell_left_out(self) -> None:
+        """Tell on stderr what was left out of folders, in one line for all of it."""
+        if self.left_out:
+            counts = ", ".join(f"{count:,} {ending}" for ending, count in self.left_out.most_common())
+            note(f"note: left out what Pillow cannot read: {counts}. Save it as JPEG")
 
     @property
     def total(self) -> int:

@@ -99,6 +99,17 @@ def test_a_program_gets_a_json_line_for_each_file_and_at_last_the_results_table(
     ]
 
 
+def test_what_pillow_cannot_read_in_a_folder_is_told_once_at_the_end(digits, served, pictures, tmp_path):
+    for name in ("IMG_1.HEIC", "IMG_2.HEIC", "scan.pdf"):
+        (tmp_path / name).touch()
+    note = "note: left out what Pillow cannot read: 2 .heic, 1 .pdf. Save it as JPEG\n"
+    alone = digits("classify", ".", cwd=tmp_path)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (1, "", f"error: .: a folder without images\n{note}")
+    (tmp_path / "2.png").write_bytes((pictures / "2.png").read_bytes())
+    finished = digits("classify", ".", "--json", "--server", served, cwd=tmp_path)
+    assert (finished.returncode, finished.stderr, lines(finished)[0]["file"]) == (0, note, "2.png")
+
+
 def test_blank_paper_is_an_answer_and_no_failure(digits, served, pictures):
     finished = digits("classify", "blank.png", "2.png", "--server", served, cwd=pictures)
     assert (finished.returncode, finished.stderr) == (0, "")

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_what_pillow_only_writes_or_knows_by_name_is_no_image_of_a_folder(folder
     assert list(bulk.expand([f"file://{folder}/deep/er"], None)) == [
         f"file://{folder}/deep/er/{name}" for name in ("3d.mpo", "x.webp")
     ]
+
+
+def test_what_somebody_may_miss_of_a_folder_is_counted_by_its_ending(folder):
+    for name in ("IMG_1.HEIC", "deep/IMG_2.heic", "deep/er/scan.pdf", "deep/.IMG_2.heic"):
+        (folder / name).touch()
+    left_out = Counter()
+    assert list(all_files(["deep", "IMG_1.HEIC"], None, left_out=left_out))[-1] == "IMG_1.HEIC"  # to be refused
+    assert left_out == {".heic": 1, ".pdf": 1}
+    bulk, left_out = pytest.importorskip("client.bulk"), Counter()
+    list(bulk.expand([str(folder), f"file://{folder}/deep/er"], None, left_out))
+    assert left_out == {".heic": 2, ".pdf": 2}
 
 
 def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder):
