@@ -15,7 +15,7 @@ from client.image import Decoded
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
-from client.strokes import palest_stroke, strokes, with_hairlines
+from client.strokes import NEXT_LINE, palest_stroke, strokes, with_hairlines
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""
@@ -25,6 +25,8 @@ WIDEST = 1.25
 """Width of a digit, of its height, past which two of them probably touch."""
 NO_DIGIT = "no digit found"
 """The note of a picture without any."""
+LINES = "several lines?"
+"""The note of a picture with a digit below another: the digits of all lines are read as if they were one."""
 TOUCHING = "touching digits?"
 """The note of a place that may hold more than one."""
 
@@ -78,7 +80,8 @@ def _find(whole: Decoded) -> Number:
     ink = ink if cleared is None else cleared
     scale = max(whole.size) / max(whole.image.size)
     places = []
-    digits = group(find_digits(strokes(find_regions(ink > level, 64), ink.shape), ink.shape))
+    regions = find_digits(strokes(find_regions(ink > level, 64), ink.shape), ink.shape)
+    digits = group(regions)
     if not digits:
         raise NoDigit(NO_DIGIT)
     palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
@@ -89,7 +92,7 @@ def _find(whole: Decoded) -> Number:
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
         places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes))
-    return Number(tuple(places), notes=whole.notes)
+    return Number(tuple(places), notes=(*whole.notes, LINES) if has_lines(regions) else whole.notes)
 
 
 def _in_pixels(box: page.Box, scale: float) -> PixelBox:
@@ -117,6 +120,18 @@ def group(regions: list[Region]) -> list[list[Region]]:
     highest = max((_height(parts) for parts in groups), default=0)
     high = [parts for parts in groups if _height(parts) > LOWEST * highest]
     return sorted(high, key=lambda parts: min(part.left for part in parts))
+
+
+def has_lines(regions: list[Region]) -> bool:
+    """Tell whether a digit stands below another, or below its neighbour; a slanted line ends below its beginning."""
+    highest = max((region.height for region in regions), default=0)
+    digits = [region for region in regions if region.height > LOWEST * highest]
+    return any(
+        low.top - high.bottom > NEXT_LINE * highest
+        and max(low.left, high.left) - min(low.right, high.right) < highest / 2
+        for high in digits
+        for low in digits
+    )
 
 
 def _overlap(region: Region, parts: list[Region]) -> float:

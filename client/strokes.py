@@ -32,6 +32,8 @@ BELOW = 0.04
 """... and so far below the digit, of its height: the foot of a 1 or 2 hangs together with it."""
 AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
+NEXT_LINE = 0.1
+"""How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
 APART = 4
 """Pixels from a digit's box at which its soft edges have ended."""
 

@@ -83,6 +83,16 @@ def test_digits_that_touch_are_flagged(digits_of):
     assert [place.notes for place in places] == [("touching digits?",)]
 
 
+@pytest.mark.parametrize("indent", [0, 70], ids=["below each other", "between each other"])
+def test_digits_below_others_are_flagged(digits_of, indent):
+    line = sheet(digits_of(CHOSEN)[0])
+    lines = Image.new("L", (line.width + indent, 2 * line.height - MARGIN), 225)
+    lines.paste(line, (indent, line.height - MARGIN))
+    lines.paste(line)
+    assert find_number(lines).notes == ("several lines?",)
+    assert find_number(line.rotate(8, expand=True, fillcolor=225)).notes == ()
+
+
 def test_blank_paper_holds_no_digit(tmp_path):
     path = tmp_path / "blank.png"
     Image.new("L", (300, 80), 255).save(path)
