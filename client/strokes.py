@@ -122,10 +122,11 @@ def strokes(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
 
 
 def is_rival(region: Region, main: Region) -> bool:
-    """Tell whether a region is a digit, too: beside the main one, nearly as high, and not a part of it."""
+    """Tell whether a region is a digit, too: beside, above or below the main one, and nearly as high."""
     beside = region.left >= main.right or region.right <= main.left
     level = min(region.bottom, main.bottom) - max(region.top, main.top)
-    return beside and min(region.height, level) > 0.6 * main.height and region.area > 0.25 * main.area
+    apart = (beside and level > 0.6 * main.height) or -level > NEXT_LINE * main.height
+    return apart and region.height > 0.6 * main.height and region.area > 0.25 * main.area
 
 
 def is_frame(region: Region, regions: list[Region], width: int, height: int) -> bool:

@@ -122,11 +122,17 @@ def test_several_digits_and_an_animation_are_noted(digits, served, pictures, tmp
     both.paste(one, (0, 0))
     both.paste(one, (220, 0))
     both.save(tmp_path / "both.png")
+    above = Image.new("L", (200, 420), 255)
+    above.paste(one, (0, 0))
+    above.paste(one, (0, 220))
+    above.save(tmp_path / "above.png")
     one.save(tmp_path / "film.gif", save_all=True, append_images=[both.resize(one.size)])
-    finished = digits("classify", "both.png", "film.gif", "--server", served, "--json", cwd=tmp_path)
+    files = ["both.png", "above.png", "film.gif"]
+    finished = digits("classify", *files, "--server", served, "--json", cwd=tmp_path)
     assert finished.returncode == 0
-    assert [result["notes"] for result in lines(finished)[:2]] == [["several digits?"], ["first of 2 frames"]]
-    assert lines(finished)[1]["digit"] == 2
+    several, frames = ["several digits?"], ["first of 2 frames"]
+    assert [result["notes"] for result in lines(finished)[:3]] == [several, several, frames]
+    assert lines(finished)[2]["digit"] == 2
     table = digits("classify", "both.png", "film.gif", "--server", served, cwd=tmp_path).stdout.splitlines()
     assert [line.rstrip().rpartition("   ")[2] for line in table[1:3]] == ["several digits?", "first of 2 frames"]
 
