@@ -9,6 +9,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,20 @@ def classify(
     """Write a row for each file to the folder `out`; both may be what fsspec opens (s3://…, gs://…, hdfs://…).
 
     `connection` are the arguments of Client. Raises UsageError for a folder that holds something, or an address that
-    nothing opens, and DigitsError when the run breaks off.
+    nothing opens, and DigitsError for one that fails, or when the run breaks off.
     """
-    filesystem, folder = _opened(out)
-    if filesystem.exists(folder) and filesystem.ls(folder):
-        raise UsageError(f"{out} is not empty. Name another folder with --out")
+    with _reaching(out):
+        filesystem, folder = _opened(out)
+        if filesystem.exists(folder) and filesystem.ls(folder):
+            raise UsageError(f"{out} is not empty. Name another folder with --out")
     left_out = Counter[str]()
     names = list(dict.fromkeys(os.fsencode(name) for name in expand(files, files_from, left_out)))
     connection = {name: _whole(value) if isinstance(value, Path) else value for name, value in connection.items()}
     with Client(**connection) as client:
         client.status()  # no server: say so before anything is started
-    with connected(address) as ray:
+    with connected(address) as ray, _reaching(out):
         _write(ray, names, connection, filesystem, folder, as_json)
-    run = _count(filesystem, folder, as_json)
+        run = _count(filesystem, folder, as_json)
     run.left_out = left_out
     if (total := run.classified + run.blank + run.failed) != len(names):
         raise DigitsError(f"{out} has {total} rows for {len(names)} files: it is not whole. Run it again")
@@ -72,7 +74,9 @@ def expand(files: list[str], files_from: str | None, left_out: Counter[str] | No
         yield name if "://" in name else _whole(name)
     for name in files:
         if "://" in name:
-            yield from _expand_address(name, left_out)
+            with _reaching(name):
+                found = _expand_address(name, left_out)
+            yield from found
 
 
 def _whole(name: str | Path) -> str:
@@ -86,6 +90,23 @@ def _opened(address: str) -> tuple[Any, str]:
     except (ImportError, TypeError, ValueError) as error:  # no such package installed, arguments wanted, unknown
         raise UsageError(f"{address}: {error}") from error
     return filesystem, path
+
+
+@contextmanager
+def _reaching(address: str) -> Iterator[None]:
+    """Tell in a line which address failed, and why, as far as that is not told yet."""
+    try:
+        yield
+    except DigitsError:
+        raise
+    except Exception as error:
+        raise DigitsError(f"{address}: {_reason(error)}. Check the address, the network and your access") from error
+
+
+def _reason(error: Exception) -> str:
+    """Give what a file system says, each of which has errors of its own."""
+    told = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0]
+    return told.rstrip(".") or type(error).__name__
 
 
 def _expand_address(address: str, left_out: Counter[str] | None) -> Iterable[str]:
@@ -165,5 +186,5 @@ def fetch(name: str) -> str | bytes | InvalidImage:
         filesystem, path = fsspec.core.url_to_fs(name)
         content: bytes = filesystem.cat_file(path)  # fsspec.open has an answer of its own to a pattern
         return content
-    except Exception as error:  # each file system has errors of its own
-        return InvalidImage(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    except Exception as error:
+        return InvalidImage(_reason(error))

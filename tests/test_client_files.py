@@ -4,12 +4,14 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from client.errors import InvalidImage, UsageError
+from client.errors import DigitsError, InvalidImage, UsageError
 from client.files import all_files, find_files, find_images, read_names
 
 
@@ -92,6 +94,34 @@ def test_an_address_that_nothing_here_opens_is_a_usage_error_and_on_a_node_a_bad
             work()
     fetched = bulk.fetch(address)
     assert (type(fetched), str(fetched)) == (InvalidImage, reason)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A web server that shows nothing to anybody."""
+
+    def do_GET(self):
+        self.send_error(403)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def refused():
+    """The address of a folder that one may not look into."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        yield f"http://127.0.0.1:{server.server_port}/scans"
+        server.shutdown()
+
+
+def test_an_address_whose_file_system_fails_is_told_in_a_line(refused):
+    bulk = pytest.importorskip("client.bulk")
+    with pytest.raises(DigitsError, match=f"^{refused}: 403, message='Forbidden'.+ Check the address, the network and"):
+        list(bulk.expand([refused], None))
+    closed = "ftp://127.0.0.1:1/rows"
+    with pytest.raises(DigitsError, match=f"^{closed}: Connection refused. Check the address, the network and your"):
+        bulk.classify([], None, closed, False, "auto", {})
 
 
 def test_a_name_that_is_no_text_gets_its_row_on_a_cluster_too(folder):
