@@ -47,7 +47,7 @@ class Security:
             raise UsageError("a client certificate needs both: give --cert and --key")
         if self.token and not self.encrypted:
             raise UsageError("a token would travel in clear text: give --tls or --ca with it")
-        if self.token and not (self.token.isascii() and self.token.isprintable()):
+        if self.token and not (isinstance(self.token, str) and self.token.isascii() and self.token.isprintable()):
             raise UsageError("a token is printable ASCII: take line ends and other characters out")
 
     def __repr__(self) -> str:
@@ -90,7 +90,8 @@ def _read(path: File | None) -> bytes | None:
 
 def full_address(server: str) -> str:
     """Complete an address as messages name it: HOST[:PORT], several with commas, or dns:///NAME. Raises UsageError."""
-    server = server or ""  # None, of a setting that is not there
+    if not isinstance(server, str):  # a port alone, or None, of a setting that is not there
+        raise UsageError(f"server {server!r}: give HOST:PORT, for example 127.0.0.1:8500")
     if "://" in server.removeprefix(DNS):
         raise UsageError(f"server {server}: give HOST:PORT without a scheme, for example 127.0.0.1:8500")
     names = [part.strip() for part in server.removeprefix(DNS).split(",")]

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from client import contract
 from client.batches import BATCH
 from client.channel import File, Security, connect, full_address
@@ -37,8 +39,8 @@ class Connection:
         channel: Any = None,
     ) -> None:
         self.server, self.timeout, self.model, self.version = full_address(server), positive(timeout), model, version
-        if batch < 1:
-            raise UsageError(f"batch {batch}: give a number of images above 0")
+        if not isinstance(batch, int | np.integer) or batch < 1:
+            raise UsageError(f"batch {batch!r}: give a number of images above 0")
         self._batch = batch
         self._peer = Peer(self.server, model, version)
         self._owns_channel = channel is None

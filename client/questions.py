@@ -114,9 +114,9 @@ class Peer:
             spec = messages.ModelSpec(name=self.model, signature_name=signature)
             if wanted is not None:
                 spec.version.value = wanted
-        except ValueError as error:
-            name = self.model if wanted is None else f"{self.model} version {wanted}"
-            raise UsageError(f"model {name}: give a name in UTF-8, and a version below 2⁶³") from error
+        except (TypeError, ValueError) as error:
+            name = self.model if wanted is None else f"{self.model} version {wanted!r}"
+            raise UsageError(f"model {name}: give a name in UTF-8, and as version a number below 2⁶³") from error
         return spec
 
 
