@@ -148,6 +148,7 @@ def reduce(image: Image.Image, size: int, max_pixels: int, *, draft: bool = Fals
 def shrink(image: Image.Image, size: int) -> Image.Image:
     """Mends size: brings any mode to F, L, RGB or RGBA and its longer side down to `size`."""
     image.load()
+    given = image
     deep = image.mode.startswith(("I", "F"))
     if deep:
         image = image.convert("F")
@@ -159,7 +160,7 @@ def shrink(image: Image.Image, size: int) -> Image.Image:
     if scale < 1:
         small = resize(image, scale, Image.Resampling.BOX)
     else:  # other files are read on, to count their frames, or are mapped
-        small = image if image.format == "PNG" else image.copy()
+        small = image.copy() if image is given and image.format != "PNG" else image
     return stretch_deep(small) if deep else small
 
 
