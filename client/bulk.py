@@ -19,6 +19,7 @@ from pyarrow import dataset
 
 from client.batches import BATCH
 from client.cluster import connected
+from client.console import counted
 from client.errors import DigitsError, InvalidImage, UsageError
 from client.files import all_files, is_image
 from client.remote import Client
@@ -64,7 +65,9 @@ def classify(
         run = _count(filesystem, folder, as_json)
     run.left_out = left_out
     if (total := run.classified + run.blank + run.failed) != len(names):
-        raise DigitsError(f"{out} has {total} rows for {len(names)} files: it is not whole. Run it again")
+        raise DigitsError(
+            f"{out} has {counted(total, 'row')} for {counted(len(names), 'file')}: it is not whole. Run it again"
+        )
     return run
 
 

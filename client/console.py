@@ -39,6 +39,11 @@ def shown(path: Path | str) -> str:
     return shlex.quote(str(path))
 
 
+def counted(count: int, noun: str) -> str:
+    """Give a count with its noun: 1 file, 1,500 files."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def note(message: str) -> None:
     """Print a line for the person at the terminal on stderr, where it cannot spoil piped data.
 

@@ -9,7 +9,7 @@ from itertools import tee
 from pathlib import Path
 
 from client.answers import Prediction
-from client.console import note
+from client.console import counted, note
 from client.errors import InvalidImage, NoDigit, ServerError
 from client.files import STDIN, stdin
 from client.image import read_pipe
@@ -109,7 +109,7 @@ class Run:
             "done before": self.before,
         }
         told = [f"{count:,} {what}" for what, count in parts.items() if count or what == "classified"]
-        return f"{self.total:,} {'file' if self.total == 1 else 'files'}: {', '.join(told)}"
+        return f"{counted(self.total, 'file')}: {', '.join(told)}"
 
 
 def picture(file: str) -> str | bytes | InvalidImage:

@@ -95,8 +95,8 @@ def test_the_formats_of_the_results_exclude_each_other(digits):
 
 
 def test_a_folder_with_a_blank_in_its_name_is_quoted_in_what_to_run_next(tmp_path, digits):
-    finished = digits("samples", "my samples", "--count", "2", cwd=tmp_path)
-    assert finished.stderr == "wrote 2 images to my samples. next: digits classify 'my samples'/*.png\n"
+    finished = digits("samples", "my samples", "--count", "1", cwd=tmp_path)
+    assert finished.stderr == "wrote 1 image to my samples. next: digits classify 'my samples'/*.png\n"
     finished = digits("results", "--models", "my models", cwd=tmp_path)
     assert finished.stderr.endswith("Train with: digits train --models 'my models'\n")
     finished = digits("versions", "--models", "my models", cwd=tmp_path)

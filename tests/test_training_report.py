@@ -353,6 +353,14 @@ def test_a_confusion_that_never_happened_is_not_named():
     assert confusion.accuracies(matrix)[3:5] == [1.0, 0.0]
 
 
+def test_the_words_of_a_picture_speak_of_one_epoch_and_of_one_error():
+    epoch = {"loss": 0.2, "accuracy": 0.9, "val_loss": 0.1, "val_accuracy": 0.95}
+    assert figures.curves("A", [epoch]).alt.startswith("Learning curves of model A, 1 epoch: validation loss")
+    matrix = [[8 * (digit == answer) for answer in range(10)] for digit in range(10)]
+    matrix[4][9] = 1
+    assert figures.confusions("A", matrix).alt == "Confusion matrix of model A, 1 error. 4 read as 9 (1 time)."
+
+
 def test_figures_stand_out_from_the_colour_of_their_cell():
     matrix = [
         [1000 - 5 * digit if digit == answer else 5 * digit * (answer == 0) for answer in range(10)]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from client.console import counted
 from serving.versions import EXTRA, MODEL_CARD_FILE
 from training import confusion
 from training.data import Array
@@ -34,7 +35,7 @@ how sure it was of its mistakes.
 **Data** MNIST: {own.images:,} training images{changes}.
 Chosen by the first 5,000 test images, reported on the last 5,000.
 **Training** recipe `{own.recipe}`,{seed} {epochs} in {own.core_seconds:.0f} core seconds.
-**Accuracy** {own.accuracy:.4f} on test ({own.errors[0]} errors of 5,000; {own.errors[1]} of all 10,000){published},
+**Accuracy** {own.accuracy:.4f} on test ({errors} of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.
 **Hardware** {own.device}. **Software** {packages}.
 {details}
@@ -80,8 +81,8 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     table = to_markdown(rows)
     changes = _changes(content.get("recipe") or {})  # an ensemble's: what the recipes of all its members share
     seed = "" if own.model == ENSEMBLE else f" seed {own.seed},"
-    epochs = f"{own.epochs} epoch{'s' * (own.epochs != 1)}"
-    words = {"epochs": epochs, "changes": changes, "seed": seed, "command": command(own, content)}
+    counts = {"epochs": counted(own.epochs, "epoch"), "errors": counted(own.errors[0], "error")}
+    words = {**counts, "changes": changes, "seed": seed, "command": command(own, content)}
     return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.console import note, require, shown, tables, usable_cores
+from client.console import counted, note, require, shown, tables, usable_cores
 from client.errors import UsageError
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def report(
     from training.report import write
 
     page, *pictures = write(models, out, data)
-    note(f"wrote {page} and {len(pictures)} pictures. next: open {page} in a browser")
+    note(f"wrote {page} and {counted(len(pictures), 'picture')}. next: open {page} in a browser")
 
 
 @app.command()
@@ -268,4 +268,4 @@ def samples(
     from training.samples import write
 
     paths = write(directory, count, data)
-    note(f"wrote {len(paths)} images to {directory}. next: digits classify {shown(directory)}/*.png")
+    note(f"wrote {counted(len(paths), 'image')} to {directory}. next: digits classify {shown(directory)}/*.png")

@@ -1,5 +1,7 @@
 """What a confusion matrix says. A row for each digit, a column for each answer, as evaluation.json has it."""
 
+from client.console import counted
+
 Matrix = list[list[int]]
 
 
@@ -22,7 +24,6 @@ def pairs(confusion: Matrix) -> list[tuple[int, int, int]]:
 def named(confusion: Matrix, count: int) -> str:
     """Name the most frequent confusions: `4 read as 9 (3 times), ...`."""
     names = [
-        f"{digit} read as {answer} ({times} {'time' if times == 1 else 'times'})"
-        for digit, answer, times in pairs(confusion)[:count]
+        f"{digit} read as {answer} ({counted(times, 'time')})" for digit, answer, times in pairs(confusion)[:count]
     ]
     return ", ".join(names) or "none"

@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from client.console import counted
 from training import confusion
 from training.data import Array
 from training.page import Image
@@ -91,9 +92,9 @@ def curves(model: str, history: list[dict[str, float]]) -> Picture:
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
         plain(axes)
-    first, last = history[0], history[-1]
+    first, last, length = history[0], history[-1], counted(len(history), "epoch")
     alt = (
-        f"Learning curves of model {model}, {len(history)} epochs: validation loss {first['val_loss']:.3f} to "
+        f"Learning curves of model {model}, {length}: validation loss {first['val_loss']:.3f} to "
         f"{last['val_loss']:.3f}, validation accuracy {first['val_accuracy']:.2%} to {last['val_accuracy']:.2%}."
     )
     return Picture(f"{model}-curves", "Learning curves", alt, figure)
@@ -106,7 +107,7 @@ def confusions(model: str, matrix: confusion.Matrix) -> Picture:
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     _cells(axes, wrong, [[str(count) if count else "" for count in row] for row in counts])
     axes.set_yticks(range(len(counts)))
-    alt = f"Confusion matrix of model {model}, {wrong.sum()} errors. {confusion.named(matrix, 10)}."
+    alt = f"Confusion matrix of model {model}, {counted(wrong.sum(), 'error')}. {confusion.named(matrix, 10)}."
     return Picture(f"{model}-confusion", "Confusion matrix", alt, figure)
 
 

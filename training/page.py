@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from client.console import counted
 from training.results import Result
 from training.table import COLUMNS, WORDS
 
@@ -55,7 +56,7 @@ def _summary(rows: list[Result]) -> str:
     served = [row for row in rows if row.served]
     lines = [
         f"Model {row.model} is served: {row.accuracy:.2%} of MNIST's last 5,000 test images are read rightly "
-        f"({row.errors[0]} errors; {row.errors[1]} of all 10,000)."
+        f"({counted(row.errors[0], 'error')}; {row.errors[1]} of all 10,000)."
         for row in served
     ]
     note = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from client.console import note
+from client.console import counted, note
 from client.errors import DigitsError
 from serving.versions import latest_version
 from training import checkpoint, hosts, results, workers
@@ -125,7 +125,8 @@ def _run(
             elif isinstance(message, workers.Done):
                 result: Result = message.outcome
                 outcome.trained.append(result)
-                errors = "{} errors on the 5,000 test images, {} on all 10,000".format(*result.errors)
+                first, both = result.errors
+                errors = f"{counted(first, 'error')} on the 5,000 test images, {both} on all 10,000"
                 display.say(
                     f"{message.name}  done in {result.seconds:.0f} s, val accuracy {result.val_accuracy:.4f}, {errors}"
                 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from client.console import require
+from client.console import counted, require
 from client.errors import DigitsError
 from serving.versions import EVALUATION_FILE, read_json, why
 from training import card, confusion, data, results
@@ -87,8 +87,8 @@ def _title(row: Result) -> str:
 
 def _text(one: Trained) -> str:
     row = one.result
-    epochs = f"{row.epochs} epoch{'s' * (row.epochs != 1)}"
-    made = f"{row.images:,} images, {epochs}, {row.core_seconds:.0f} core seconds on {row.device}."
+    counts = f"{counted(row.images, 'image')}, {counted(row.epochs, 'epoch')}"
+    made = f"{counts}, {row.core_seconds:.0f} core seconds on {row.device}."
     if matrix := one.evaluation.get("confusion"):
         return f"{made} Confused most often: {confusion.named(matrix, 3)}."
     lost = "confusion matrix" if one.evaluation else "evaluation"
