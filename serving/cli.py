@@ -1,24 +1,23 @@
-"""Commands of `digits` that belong to serving: serve, versions, promote, rollback."""
+"""Commands of `digits` that belong to serving: serve, and those about releases."""
 
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.console import cell, failures_told, note, require, shown, tables
-from client.contract import GRPC_PORT, MODEL, REST_PORT
+from client.console import failures_told, require
+from client.contract import GRPC_PORT, REST_PORT
 from client.errors import UsageError
+from serving import releases_cli
 from serving.limits import Limits
 from serving.logs import Format, Level, Log
 
 if TYPE_CHECKING:
-    from serving.releases import Release
     from serving.settings import Settings, TlsFiles
 
 app = typer.Typer(rich_markup_mode=None)
+app.add_typer(releases_cli.app)
 
 DAY = 86_400
 """Seconds; the longest that an option lets anything wait. Above 9.2e9, threads raise OverflowError."""
@@ -49,9 +48,6 @@ def _a_number(seconds: float | None) -> float | None:
     if seconds is not None and math.isnan(seconds):  # lies in every range, as nothing is more or less
         raise typer.BadParameter("nan is not a number of seconds.")
     return seconds
-
-
-Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 
 
 @app.command()
@@ -236,77 +232,3 @@ def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "
     if cert or key or client_ca:
         raise UsageError("TLS needs a certificate and its key: give both --tls-cert and --tls-key")
     return None
-
-
-@app.command("versions")
-def list_versions(
-    model: Annotated[str, typer.Argument(help="digits, a letter from A to H, or ensemble.")] = MODEL,
-    models: Models = Path("models"),
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array, the newest version first.")] = False,
-) -> None:
-    """Show a model's versions, the newest first, and which is served.
-
-    \b
-    digits versions
-    digits versions D
-    digits versions --json
-    """
-    from serving.releases import releases_of
-
-    releases = releases_of(models, model)
-    if as_json:
-        print(json.dumps([asdict(release) for release in releases], indent=1))
-    else:
-        _print_table(releases)
-
-
-def _print_table(releases: "list[Release]") -> None:
-    from rich.table import Table
-
-    table = Table("version", "model", "validation", "test", "recipe", "origin", "", box=None, pad_edge=False)
-    for release in releases:
-        figures = [f"{share:.4f}" if share is not None else "?" for share in (release.val_accuracy, release.accuracy)]
-        origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
-        served = "served" if release.served else ""
-        cells = str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served
-        table.add_row(*map(cell, cells))
-    tables().print(table)
-
-
-@app.command()
-def promote(
-    wanted: Annotated[str, typer.Argument(metavar="MODEL[/VERSION]", help="What to serve, such as D or D/3.")],
-    models: Models = Path("models"),
-) -> None:
-    """Serve another trained model: its copy is digits' next version.
-
-    \b
-    digits promote D
-    digits promote D/3
-    """
-    from serving import releases
-
-    _announce(*releases.promote(models, wanted), models)
-
-
-@app.command()
-def rollback(
-    to: Annotated[int | None, typer.Option(metavar="VERSION", help="Which; default the one before.")] = None,
-    models: Models = Path("models"),
-) -> None:
-    """Serve the version before: a copy becomes digits' next version. Numbers only grow.
-
-    \b
-    digits rollback
-    digits rollback --to 3
-    """
-    from serving import releases
-
-    _announce(*releases.rollback(models, to), models)
-
-
-def _announce(source: str, release: "Release", models: Path) -> None:
-    note(
-        f"{MODEL}/{release.version} is published: a copy of {source}, {release.describe()}\n"
-        f"a running server switches to it within a second; to start one: digits serve --models {shown(models)}"
-    )
