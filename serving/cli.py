@@ -1,8 +1,7 @@
 """Commands of `digits` that belong to serving: serve, and those about releases."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,42 +11,13 @@ from client.errors import UsageError
 from serving import releases_cli
 from serving.limits import Limits
 from serving.logs import Format, Level, Log
+from serving.options import check_known_there, check_useful, seconds
 
 if TYPE_CHECKING:
     from serving.settings import Settings, TlsFiles
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(releases_cli.app)
-
-DAY = 86_400
-"""Seconds; the longest that an option lets anything wait. Above 9.2e9, threads raise OverflowError."""
-
-KNOWN_THERE = (
-    "backend models model_name config host port rest rest_port rest_timeout_seconds poll_seconds connection_seconds "
-    "max_in_flight"
-)
-"""Options that mean something to TensorFlow Serving, too."""
-
-BESIDE = {
-    "replicas": "without --cluster",
-    "connection_seconds": "with --cluster",
-    "rest_port": "with --no-rest",
-    "rest_timeout_seconds": "with --no-rest",
-    "models": "with --config",
-    "model_name": "with --config",
-}
-"""Options → where they do nothing."""
-
-
-def _seconds(least: float, purpose: str, **options: Any) -> Any:
-    """Make the option for a time that somebody waits."""
-    return typer.Option(min=least, max=DAY, callback=_a_number, help=purpose, **options)
-
-
-def _a_number(seconds: float | None) -> float | None:
-    if seconds is not None and math.isnan(seconds):  # lies in every range, as nothing is more or less
-        raise typer.BadParameter("nan is not a number of seconds.")
-    return seconds
 
 
 @app.command()
@@ -75,12 +45,12 @@ def serve(
         ),
     ] = None,
     rest: Annotated[bool, typer.Option(help="Whether to answer REST at all.")] = True,
-    rest_timeout_seconds: Annotated[float, _seconds(0.001, "Longest wait for a REST answer.")] = 30.0,
-    poll_seconds: Annotated[float, _seconds(0.05, "How often to look for new versions.")] = 1.0,
-    drain_seconds: Annotated[float, _seconds(0, "Longest wait for calls in flight when stopping.")] = 10.0,
+    rest_timeout_seconds: Annotated[float, seconds(0.001, "Longest wait for a REST answer.")] = 30.0,
+    poll_seconds: Annotated[float, seconds(0.05, "How often to look for new versions.")] = 1.0,
+    drain_seconds: Annotated[float, seconds(0, "Longest wait for calls in flight when stopping.")] = 10.0,
     connection_seconds: Annotated[
         float | None,
-        _seconds(
+        seconds(
             0.1,
             "How long a gRPC connection takes calls; its client then finds the servers that came meanwhile.",
             show_default="as long as it lives",
@@ -101,7 +71,7 @@ def serve(
     ] = Limits.in_flight,
     max_wait_seconds: Annotated[
         float | None,
-        _seconds(
+        seconds(
             0,
             "Longest expected wait for others' images.",
             show_default="so long that the answer takes 0.05, or twice what it takes alone",
@@ -113,7 +83,7 @@ def serve(
     max_message_mib: Annotated[
         int, typer.Option(min=1, max=2047, help="Most MiB in one message; larger ones are refused.")
     ] = Limits.message_mib,
-    read_seconds: Annotated[float, _seconds(0.1, "Longest wait for a request to come in.")] = (Limits.read_seconds),
+    read_seconds: Annotated[float, seconds(0.1, "Longest wait for a request to come in.")] = (Limits.read_seconds),
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
@@ -128,19 +98,19 @@ def serve(
     digits serve --config models.config
     """
     if backend == "tensorflow-serving":
-        _check_known_there(context)
+        check_known_there(context)
     log = Log(log_level, log_format)
     with failures_told(log):
         if backend == "embedded":
             require("serving", "ai_edge_litert", "grpc_health", "grpc_reflection", "uvicorn")
-        _check_useful(
+        check_useful(
             context,
-            replicas=bool(cluster),
-            connection_seconds=not cluster,
-            rest_port=rest,
-            rest_timeout_seconds=rest,
-            models=not config,
-            model_name=not config,
+            {
+                "without --cluster": not cluster,
+                "with --cluster": bool(cluster),
+                "with --no-rest": not rest,
+                "with --config": bool(config),
+            },
         )
         if rest_port is None:
             rest_port = REST_PORT if port else 0
@@ -187,26 +157,6 @@ def serve(
             from serving.server import run
 
             run(settings)
-
-
-def _check_known_there(context: typer.Context) -> None:
-    """Raise UsageError for an option that TensorFlow Serving has no equal of."""
-    for option in context.command.params:
-        name = option.name or ""
-        source = context.get_parameter_source(name)
-        if name in KNOWN_THERE.split() or source is None or source.name == "DEFAULT":
-            continue
-        if name.startswith("tls"):
-            raise UsageError("TensorFlow Serving has TLS in a file: see serving/tensorflow_serving/ssl.config.example")
-        raise UsageError(f"TensorFlow Serving has no {option.opts[0]}: leave it out, or take --backend embedded")
-
-
-def _check_useful(context: typer.Context, **useful: bool) -> None:
-    """Raise UsageError for an option on the command line that another one makes useless."""
-    for name, is_useful in useful.items():
-        source = context.get_parameter_source(name)
-        if not is_useful and source is not None and source.name == "COMMANDLINE":
-            raise UsageError(f"--{name.replace('_', '-')} does nothing {BESIDE[name]}: leave it out")
 
 
 def _serve_on_cluster(settings: "Settings", address: str, replicas: tuple[int, int]) -> None:
