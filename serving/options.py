@@ -19,7 +19,7 @@ KNOWN_THERE = (
 
 USELESS = {
     "without --cluster": "replicas",
-    "with --cluster": "connection_seconds",
+    "with --cluster": "connection_seconds read_seconds rest_port rest_timeout_seconds",
     "with --no-rest": "rest_port rest_timeout_seconds",
     "with --config": "models model_name",
 }

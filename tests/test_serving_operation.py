@@ -82,9 +82,9 @@ def answer(connection: http.client.HTTPConnection) -> tuple[int, Any]:
     ("options", "text"),
     [
         (["--replicas", "2", "3"], "--replicas does nothing without --cluster: leave it out"),
-        (
-            ["--cluster", "auto", "--connection-seconds", "9"],
-            "--connection-seconds does nothing with --cluster: leave it out",
+        *(
+            (["--cluster", "auto", option, "9"], f"{option} does nothing with --cluster: leave it out")
+            for option in ("--connection-seconds", "--read-seconds", "--rest-port", "--rest-timeout-seconds")
         ),
         (["--no-rest", "--rest-port", "9"], "--rest-port does nothing with --no-rest: leave it out"),
         (
