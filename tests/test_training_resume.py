@@ -15,7 +15,7 @@ from multiprocessing import forkserver, get_context
 import numpy as np
 import pytest
 
-from training import checkpoint, pipeline, workers
+from training import checkpoint, folder, pipeline, workers
 from training.job import Job, Progress
 
 EPOCHS, IMAGES = 48, 1280
@@ -117,7 +117,7 @@ def work():
 
 @pytest.fixture(scope="module")
 def undisturbed(work, tmp_path_factory):
-    [job] = pipeline.run_dirs(tmp_path_factory.mktemp("undisturbed"), [job_of(None)], resume=False)
+    [job] = folder.assign([job_of(None)], tmp_path_factory.mktemp("undisturbed"), resume=False)
     work.finish(job.run_dir)
     return job.run_dir
 
@@ -278,32 +278,32 @@ def test_a_runs_folder_that_cannot_be_made_is_one_line(digits, tmp_path):
 
 def test_a_training_whose_turn_never_came_is_found_again(tmp_path):
     jobs = [Job(letter="A", run_dir=tmp_path, seed=seed) for seed in (1, 2)]
-    first = pipeline.run_dirs(tmp_path, jobs, resume=True)
-    assert pipeline.run_dirs(tmp_path, jobs, resume=True) == first
+    first = folder.assign(jobs, tmp_path, resume=True)
+    assert folder.assign(jobs, tmp_path, resume=True) == first
     assert len({job.run_dir for job in first}) == 2
-    assert not {job.run_dir for job in first} & {job.run_dir for job in pipeline.run_dirs(tmp_path, jobs, resume=False)}
+    assert not {job.run_dir for job in first} & {job.run_dir for job in folder.assign(jobs, tmp_path, resume=False)}
 
 
 def test_a_run_whose_settings_cannot_be_written_again_for_want_of_room_is_found_again(tmp_path):
     jobs = [Job(letter="A", run_dir=tmp_path)]
-    [job] = pipeline.run_dirs(tmp_path, jobs, resume=True)
+    [job] = folder.assign(jobs, tmp_path, resume=True)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            checkpoint.write_config(job.run_dir, job, recipe={"name": "tuned"})
+            folder.write_config(job.run_dir, job, recipe={"name": "tuned"})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert pipeline.run_dirs(tmp_path, jobs, resume=True) == [job]
+    assert folder.assign(jobs, tmp_path, resume=True) == [job]
 
 
 TAKE_UP = """
 import sys
 from pathlib import Path
-from training import pipeline
+from training import folder
 from training.job import Job
 runs = Path(sys.argv[1])
-print(pipeline.run_dirs(runs, [Job(letter="A", run_dir=runs)], resume=True)[0].run_dir, flush=True)
+print(folder.assign([Job(letter="A", run_dir=runs)], runs, resume=True)[0].run_dir, flush=True)
 sys.stdin.read()
 """
 
@@ -312,7 +312,7 @@ def test_a_training_that_another_command_is_at_is_left_to_it(tmp_path):
     command = [sys.executable, "-c", TAKE_UP, tmp_path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         taken = other.stdout.readline().strip()
-        [mine] = pipeline.run_dirs(tmp_path, [Job(letter="A", run_dir=tmp_path)], resume=True)
+        [mine] = folder.assign([Job(letter="A", run_dir=tmp_path)], tmp_path, resume=True)
         other.stdin.close()
     assert taken.startswith(str(tmp_path / "A_"))
     assert str(mine.run_dir) != taken

@@ -111,7 +111,7 @@ def train(
     digits train G --seeds 5 --ensemble 5
     digits train A --limit 5000 --epochs 2
     """
-    from training import hosts, pipeline
+    from training import folder, hosts, pipeline
     from training.job import Job
 
     _interrupt_by_sigterm()
@@ -148,7 +148,7 @@ def train(
         for letter in chosen
         for number in range(seed, seed + seeds)
     ]
-    todo = pipeline.run_dirs(runs, todo, resume)
+    todo = folder.assign(todo, runs, resume)
     if cluster:
         from training.cluster import runner_on
 

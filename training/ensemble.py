@@ -7,7 +7,7 @@ import keras
 
 from client.contract import IMAGE_SIZE
 from serving.versions import write_json
-from training import checkpoint, data, evaluate, layers, results
+from training import data, evaluate, folder, layers, results
 from training.device import configure
 
 
@@ -29,12 +29,12 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     images = max(row.images for row in rows)
     evaluation = evaluate.evaluate(model, data.load(data_path).limit(images))
     model.save(run_dir / "model.keras")
-    settings = json.loads((run_dirs[0] / checkpoint.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
-    first, *others = [checkpoint.recipe_of(member) or {} for member in run_dirs]
+    settings = json.loads((run_dirs[0] / folder.CONFIG).read_text())["settings"] | {"letter": None, "seed": None}
+    first, *others = [folder.recipe_of(member) or {} for member in run_dirs]
     common = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
     members = [{"run": row.run, "model": row.model, "seed": row.seed} for row in rows]
     config = {"settings": settings, "members": members, "recipe": common}
-    write_json(run_dir / checkpoint.CONFIG, config)
+    write_json(run_dir / folder.CONFIG, config)
     (run_dir / results.EVALUATION).write_text(json.dumps({"history": [], **evaluation.details}) + "\n")
     result = results.Result(
         run=run_dir.name,

@@ -25,7 +25,7 @@ from keras.export import ExportArchive
 from client import contract
 from client.errors import DigitsError
 from serving import versions
-from training import card, checkpoint, data, layers, results
+from training import card, data, folder, layers, results
 from training.device import configure
 from training.evaluate import answer
 
@@ -103,7 +103,7 @@ def _describe(rows: list[results.Result], run_dir: Path) -> dict[str, Any]:
     return {
         "run": own.run,
         "model": own.model,
-        **json.loads((run_dir / checkpoint.CONFIG).read_text()),
+        **json.loads((run_dir / folder.CONFIG).read_text()),
         "data_sha256": data.SHA256,
         "versions": {name: package_version(name) for name in ("tensorflow", "keras", "numpy", "ai-edge-litert")},
         "results": [dataclasses.asdict(row) for row in rows],

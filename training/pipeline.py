@@ -3,8 +3,6 @@
 Everything heavy runs in worker processes; this one only decides, and says what happens.
 """
 
-import dataclasses
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +11,7 @@ from pathlib import Path
 from client.console import counted, note
 from client.errors import DigitsError
 from serving.versions import latest_version
-from training import checkpoint, hosts, results, workers
+from training import folder, hosts, results, workers
 from training.job import Job, Progress
 from training.progress import Display
 from training.promotion import promote
@@ -35,33 +33,6 @@ class Outcome:
         """Take down that Ctrl-C, or a signal whose exit code comes with it, has asked for an end, and say so."""
         self.interrupted = interruption.args[0] if interruption.args else 130
         note(f"interrupted: {message}")
-
-
-def run_dirs(runs: Path, jobs: list[Job], resume: bool) -> list[Job]:
-    """Give each job the directory of the same training, left unfinished, or else a new one."""
-    taken: set[Path] = set()
-    placed = []
-    for job in jobs:
-        run_dir = checkpoint.find_unconcluded(runs, job, taken) if resume else None
-        if run_dir is None:
-            run_dir = new_run_dir(runs, job.letter)
-            checkpoint.claim(run_dir)
-            checkpoint.write_config(run_dir, job)  # so that it is found again, even if its turn never came
-        taken.add(run_dir)
-        placed.append(dataclasses.replace(job, run_dir=run_dir))
-    return placed
-
-
-def new_run_dir(runs: Path, letter: str) -> Path:
-    """Make runs/<letter>_<time>/, as the notebook names its TensorBoard logs."""
-    base = runs / f"{letter}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    for candidate in (base, *(base.with_name(f"{base.name}_{count}") for count in range(2, 1000))):
-        try:
-            candidate.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return candidate
-    raise DigitsError(f"{base}: a thousand runs in one second. Pass another --runs folder.")
 
 
 def train(
@@ -94,14 +65,14 @@ def train(
         note("trained with the other hosts; the first one exports")
     if not outcome.interrupted and not outcome.failures:
         for row in outcome.trained:
-            checkpoint.conclude(runs[row.run])  # else the same command takes it up again
+            folder.conclude(runs[row.run])  # else the same command takes it up again
     return outcome
 
 
 def _join(members: list[Result], runs: dict[str, Path], job: Job, runner: workers.Runner, outcome: Outcome) -> None:
     """Make one more run of the best ones."""
     run_dirs = [runs[row.run] for row in members]
-    run_dir = new_run_dir(run_dirs[0].parent, results.ENSEMBLE)
+    run_dir = folder.new(run_dirs[0].parent, results.ENSEMBLE)
     runs[run_dir.name] = run_dir
     task = partial(_join_task, run_dirs, run_dir, job.data)
     _run(runner, [(results.ENSEMBLE, task, run_dir / "log.txt")], 1, outcome)

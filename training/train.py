@@ -22,7 +22,7 @@ import keras
 
 from client.errors import DigitsError
 from serving.versions import read_json
-from training import checkpoint, data, evaluate, hosts, results
+from training import checkpoint, data, evaluate, folder, hosts, results
 from training.architectures import ARCHITECTURES
 from training.device import configure
 from training.fit import fit
@@ -37,14 +37,14 @@ def train(job: Job, report: Report) -> results.Result:
 
     A run that is finished already is given as it is. Raises DigitsError when there is no data or no room.
     """
-    with checkpoint.locked(job.run_dir):
+    with folder.locked(job.run_dir):
         return finished(job) or train_on(data.load(job.data), job, report)
 
 
 def finished(job: Job) -> results.Result | None:
     """Give the result of a run that is whole, and trained as the recipe is today; else None."""
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
-    if not _whole(job.run_dir / "model.keras") or checkpoint.recipe_of(job.run_dir) != dataclasses.asdict(recipe):
+    if not _whole(job.run_dir / "model.keras") or folder.recipe_of(job.run_dir) != dataclasses.asdict(recipe):
         return None
     with suppress(DigitsError, OSError, ValueError):
         read_json(job.run_dir / results.EVALUATION)  # which an export needs, too
@@ -67,7 +67,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     architecture = ARCHITECTURES[job.letter]
     recipe = recipe_for(job.recipe, job.letter, job.epochs, job.precision)
     keras.utils.set_random_seed(job.seed)
-    checkpoint.write_config(job.run_dir, job, recipe=dataclasses.asdict(recipe), data=mnist.source)
+    folder.write_config(job.run_dir, job, recipe=dataclasses.asdict(recipe), data=mnist.source)
     report(Progress(job.name, 0, recipe.epochs, device=device))
 
     # --- data ---------------------------------------------------------------------------------------------------------
