@@ -15,9 +15,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 def settle() -> None:
     """Ask for all of it; elsewhere than on Linux nothing happens."""
-    _run_to_the_end()
-    _allow_open_files()
-    _give_memory_back()
+    if sys.platform == "linux":
+        _run_to_the_end()
+        _allow_open_files()
+        _give_memory_back()
 
 
 def _run_to_the_end() -> None:
@@ -25,20 +26,18 @@ def _run_to_the_end() -> None:
 
     A thread that gives the lock away, for LiteRT, wakes one that wants it; on the same core that one would run at once.
     """
-    if sys.platform == "linux":
-        with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
-            for task in Path("/proc/self/task").iterdir():  # NumPy has begun some already
-                os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+    with suppress(OSError):  # a sandbox may forbid it; then there are more switches, nothing worse
+        for task in Path("/proc/self/task").iterdir():  # NumPy has begun some already
+            os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def _allow_open_files() -> None:
     """Take all the file descriptors that the system allows: many give 1,024 at first, and each connection costs one."""
-    if sys.platform == "linux":
-        import resource
+    import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(OSError, ValueError):  # a sandbox may forbid it
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
 
 
 def _give_memory_back() -> None:
@@ -46,8 +45,7 @@ def _give_memory_back() -> None:
 
     Of twenty requests of 7 and 8 MB 40 to 50 MB stayed instead of 115 to 140, in glibc, and none took longer.
     """
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # another C library than glibc
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(M_MMAP_THRESHOLD, 1 << 20)
-            mallopt(M_TRIM_THRESHOLD, 2 << 20)
+    with suppress(AttributeError, OSError):  # another C library than glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        mallopt(M_TRIM_THRESHOLD, 2 << 20)
