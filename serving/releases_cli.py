@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,14 @@ from client.console import cell, note, shown, tables
 from client.contract import MODEL
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from serving.releases import Release
 
 app = typer.Typer(rich_markup_mode=None)
+
+_COLUMNS = {"version": 0, "model": 0, "validation": 37, "test": 57, "recipe": 67, "origin": 49, "": 25}
+"""Columns → how wide a terminal must be, in characters, to show them; the first two need 17."""
 
 Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
 
@@ -37,20 +43,23 @@ def list_versions(
     if as_json:
         print(json.dumps([asdict(release) for release in releases], indent=1))
     else:
-        _print_table(releases)
+        console = tables()
+        console.print(to_table(releases, console.width))
 
 
-def _print_table(releases: "list[Release]") -> None:
+def to_table(releases: "list[Release]", width: int) -> "Table":
+    """Render releases as a rich table; a narrow one leaves out columns rather than to cut figures."""
     from rich.table import Table
 
-    table = Table("version", "model", "validation", "test", "recipe", "origin", "", box=None, pad_edge=False)
+    room = [width >= needed for needed in _COLUMNS.values()]
+    table = Table(*compress(_COLUMNS, room), box=None, pad_edge=False)
     for release in releases:
         figures = [f"{share:.4f}" if share is not None else "?" for share in (release.val_accuracy, release.accuracy)]
         origin = f"copy of {release.origin} ({release.reason})" if release.origin else "exported"
         served = "served" if release.served else ""
         cells = str(release.version), release.model or "?", *figures, release.recipe or "?", origin, served
-        table.add_row(*map(cell, cells))
-    tables().print(table)
+        table.add_row(*map(cell, compress(cells, room)))
+    return table
 
 
 @app.command()

@@ -1,14 +1,18 @@
 """`digits versions`, `promote` and `rollback`, as an operator types them."""
 
+import io
 import json
 import resource
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from serving import versions
 from serving.announcement import announcement
+from serving.releases import Release
+from serving.releases_cli import to_table
 from serving.settings import Settings
 
 
@@ -47,6 +51,20 @@ def test_a_pipe_gets_the_whole_table_a_line_for_each_version(digits, tmp_path: P
     assert finished.returncode == 0, finished.stderr
     assert [line.split()[0] for line in finished.stdout.splitlines()] == ["version", "1"]
     assert f"copy of A/3 ({'a ' * 60}b)" in finished.stdout
+
+
+@pytest.mark.parametrize("width", [17, 24, 25, 36, 37, 48, 49, 56, 57, 66, 67, 80])
+def test_on_a_terminal_the_versions_leave_out_columns_rather_than_to_cut_figures(width: int) -> None:
+    found = Release(
+        version=12, model="ensemble", val_accuracy=0.9958, accuracy=0.9984, recipe="notebook",
+        origin="ensemble/1", reason="promoted", served=True,
+    )  # fmt: skip
+    console = Console(width=width, file=io.StringIO())
+    console.print(to_table([found], width))
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    shown = {"12": 17, "ensemble": 17, "served": 25, "0.9958": 37, "ensemble/1": 49, "0.9984": 57, "notebook": 67}
+    assert [word for word in shown if word in printed.split()] == [word for word in shown if width >= shown[word]]
 
 
 def test_a_copy_that_finds_no_room_is_one_line_and_publishes_nothing(digits, tmp_path: Path) -> None:
