@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.console import shown
 from serving.versions import latest_version
 
 
@@ -53,5 +54,5 @@ def newest(models: Path, model: str) -> Path:
     """Give the folder of a model's newest version; without one the benchmark ends here."""
     found = latest_version(models / model)
     if found is None:
-        sys.exit(f"no version of {model} in {models}. Run: digits train")
+        sys.exit(f"no version of {model} in {models}. Run: digits train --models {shown(models)}")
     return found[1]

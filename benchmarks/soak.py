@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.servers import Server, running
+from client.console import shown
 from client.contract import IMAGES, MODEL_SERVICE, PREDICTION_SERVICE
 from client.proto.config_pb2 import ModelConfig, ReloadConfigRequest
 from client.proto.serving_pb2 import ModelSpec, PredictRequest, PredictResponse
@@ -46,7 +47,7 @@ class Soak:
         self.root = folder / "models"
         self.letters = [found[1] for name in ("A", "B") if (found := versions.latest_version(models / name))]
         if len(self.letters) < 2:
-            sys.exit(f"{models} does not hold the models A and B. Run: digits train A B")
+            sys.exit(f"{models} does not hold the models A and B. Run: digits train A B --models {shown(models)}")
         self.seen: Counter[str] = Counter()
         self.owner: dict[int, int] = {}
         self.images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), np.uint8)

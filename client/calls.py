@@ -8,6 +8,7 @@ from typing import Any, Generic
 
 import grpc
 
+from client.console import shown
 from client.errors import NO_VERSION, REASONS, STATUSES, TOO_LARGE, TOO_LARGE_WORDS, ServerError, UsageError
 from client.patience import Budget
 from client.questions import RESPONSES, Answer, Peer, Question
@@ -103,4 +104,5 @@ def translate(error: Any, peer: Peer, version: int | None, timeout: float) -> Se
     last = details.rsplit(": ", 1)[-1].rstrip("]")  # gRPC tells its whole way to "Connection refused (111)"
     reason = next((ours for theirs, ours in REASONS.items() if theirs in details), last)
     values = {"server": peer.server, "model": peer.model, "version": version, "timeout": timeout}
-    return kind(message.format(details=details, reason=reason, **values), status)
+    options = f"--model {shown(peer.model)} --server {shown(peer.server)}"
+    return kind(message.format(details=details, reason=reason, options=options, **values), status)

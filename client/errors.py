@@ -115,8 +115,7 @@ TOO_LARGE: tuple[type[ServerError], str] = (
 )
 NO_VERSION: tuple[type[ServerError], str] = (
     ModelNotFound,
-    "{server} does not serve {model} version {version} ({details}). See its versions with: digits status --model "
-    "{model} --server {server}",
+    "{server} does not serve {model} version {version} ({details}). See its versions with: digits status {options}",
 )
 """NOT_FOUND where one version was asked for."""
 STATUSES: dict[str, tuple[type[ServerError], str]] = {

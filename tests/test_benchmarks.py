@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.client import write_digits
-from benchmarks.servers import running
+from benchmarks.servers import newest, running
 from client.contract import PREDICTION_SERVICE
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +33,12 @@ def test_a_server_that_does_not_start_ends_a_benchmark_with_its_reason(tmp_path)
     with pytest.raises(SystemExit) as ended, running("serving", "serve", "--config", str(tmp_path / "nowhere")):
         pass
     assert str(ended.value).startswith(f"error: {tmp_path}/nowhere: No such file or directory. ")
+
+
+def test_a_benchmark_without_its_model_says_what_to_run(tmp_path):
+    models = tmp_path / "my models"
+    with pytest.raises(SystemExit, match=f"^no version of D in {models}. Run: digits train --models '{models}'$"):
+        newest(models, "D")
 
 
 def test_more_digits_than_there_are_begin_again_with_the_first(tmp_path):

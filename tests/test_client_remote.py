@@ -283,6 +283,16 @@ def test_a_status_is_raised_as_its_error_with_the_address_and_a_next_step(steady
             assert "\n" not in str(caught.value)
 
 
+def test_the_command_that_shows_the_versions_can_be_copied(told, opened):
+    told.answers = {PREDICT: grpc.StatusCode.NOT_FOUND, METADATA: metadata()}
+    with opened(told.address, model="my model") as one, pytest.raises(client.ModelNotFound) as caught:
+        one.benchmark(9)
+    assert str(caught.value) == (
+        f"{told.address} does not serve my model version 9 (as told). See its versions with: digits status --model "
+        f"'my model' --server {told.address}"
+    )
+
+
 def test_nobody_at_the_address_is_server_unavailable(opened):
     with opened("127.0.0.1:1") as one:
         for call in (lambda: one.classify([ONE]), lambda: one.wait_until_ready(0.2)):
