@@ -127,13 +127,15 @@ def test_what_a_cluster_cannot_follow_is_wrong_usage(digits, tmp_path: Path, opt
     assert told in finished.stderr
 
 
-def test_a_cluster_that_was_killed_is_not_waited_for(digits, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("command", [["serve"], ["train", "A"]])
+def test_a_cluster_that_was_killed_is_not_waited_for(digits, tmp_path: Path, monkeypatch, command: list[str]) -> None:
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    finished = digits("serve", "--cluster", "auto", cwd=tmp_path)
+    finished = digits(*command, "--cluster", "auto", cwd=tmp_path)
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
     assert finished.stderr.startswith("error: no Ray cluster at auto: [Errno 111] Connection refused. Start one with")
+    assert [path.name for path in tmp_path.iterdir()] == ["ray"]
 
 
 def test_a_gpu_that_no_node_has_is_not_waited_for(cluster, digits, tmp_path: Path) -> None:

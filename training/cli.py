@@ -1,6 +1,7 @@
 """Commands of `digits` that belong to training: train, export, results, report, samples."""
 
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from client.errors import UsageError
 
 if TYPE_CHECKING:
     from training.pipeline import Outcome
+    from training.workers import Runner
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -148,14 +150,8 @@ def train(
         for letter in chosen
         for number in range(seed, seed + seeds)
     ]
-    todo = folder.assign(todo, runs, resume)
-    if cluster:
-        from training.cluster import runner_on
-
-        with runner_on(cluster, device.value, threads=1) as runner:
-            outcome = pipeline.train(todo, models, parallel, ensemble or 0, runner)
-    else:
-        outcome = pipeline.train(todo, models, parallel, ensemble or 0)
+    with _runner(cluster, device) as runner:
+        outcome = pipeline.train(folder.assign(todo, runs, resume), models, parallel, ensemble or 0, runner)
     _conclude(outcome, models)
 
 
@@ -170,6 +166,16 @@ def _side_by_side(asked: int | None, trainings: int, device: Device, cluster: st
     else:
         parallel = asked or (1 if device is Device.gpu else min(trainings, usable_cores()))
     return parallel, 1 if cluster else max(1, usable_cores() // parallel)
+
+
+def _runner(cluster: str | None, device: Device) -> "AbstractContextManager[Runner]":
+    if cluster:
+        from training.cluster import runner_on
+
+        return runner_on(cluster, device.value, threads=1)
+    from training.workers import run
+
+    return nullcontext(run)
 
 
 @app.command()

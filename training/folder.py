@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from training.job import Job
 
 CONFIG = "config.json"
 _LOCK, _CLAIM, _MARKER = "lock", "claim", "concluded"
+_AT_FIRST = {CONFIG, _LOCK, _CLAIM, "log.txt"}
 _claimed: dict[Path, int] = {}  # open, and so locked, for as long as this process lives
 
 
@@ -55,6 +57,17 @@ def locked(run_dir: Path) -> Iterator[None]:
     with (run_dir / _LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def removed_unbegun(run_dir: Path) -> Iterator[None]:
+    """Remove a run that fails before it has anything to keep, by an error of ours, whose line tells all of it."""
+    try:
+        yield
+    except DigitsError:
+        if {path.name for path in run_dir.iterdir()} <= _AT_FIRST:
+            shutil.rmtree(run_dir)
+        raise
 
 
 def write_config(run_dir: Path, job: Job, **details: Any) -> None:

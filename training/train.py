@@ -37,7 +37,7 @@ def train(job: Job, report: Report) -> results.Result:
 
     A run that is finished already is given as it is. Raises DigitsError when there is no data or no room.
     """
-    with folder.locked(job.run_dir):
+    with folder.locked(job.run_dir), folder.removed_unbegun(job.run_dir):
         return finished(job) or train_on(data.load(job.data), job, report)
 
 
