@@ -60,21 +60,24 @@ def test_surplus_values_are_ignored():
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    ("break_it", "told"),
     [
-        lambda proto: proto.tensor_shape.dim.add(size=-1),
-        lambda proto: proto.tensor_shape.dim.add(size=2),
-        lambda proto: setattr(proto.tensor_shape, "unknown_rank", True),
-        lambda proto: setattr(proto, "dtype", "DT_HALF"),
-        lambda proto: setattr(proto, "tensor_content", b"123"),
-        lambda proto: (setattr(proto, "tensor_content", b""), proto.tensor_shape.dim.add(size=MAX_FILLED_BYTES)),
+        (lambda proto: proto.tensor_shape.dim.add(size=-1), r"negative dimension in shape \[3, -1\]"),
+        (lambda proto: proto.tensor_shape.dim.add(size=2), r"size 3 into shape \(3,2\)"),
+        (lambda proto: setattr(proto.tensor_shape, "unknown_rank", True), "unknown dtype or rank"),
+        (lambda proto: setattr(proto, "dtype", "DT_HALF"), "unknown dtype or rank"),
+        (lambda proto: setattr(proto, "tensor_content", b"123"), "multiple of element size"),
+        (
+            lambda proto: (setattr(proto, "tensor_content", b""), proto.tensor_shape.dim.add(size=MAX_FILLED_BYTES)),
+            f"0 values for {3 * MAX_FILLED_BYTES} elements",
+        ),
     ],
     ids=["negative", "other length", "unknown rank", "other type", "cut", "huge"],
 )
-def test_a_broken_tensor_is_a_value_error(break_it):
+def test_a_broken_tensor_is_a_value_error(break_it, told):
     proto = pack_content(np.arange(3, dtype=np.float32))
     break_it(proto)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=told):
         unpack(proto)
 
 

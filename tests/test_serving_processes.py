@@ -168,6 +168,7 @@ def test_a_new_version_reaches_all_processes_and_fails_no_request(root: Path, st
 def test_a_signal_ends_all_after_their_calls(launch, number: int) -> None:
     server = launch("--processes", "2")
     workers = children(server)
+    assert len(workers) == 2
     calls = [server.predict(20_000) for _ in range(2)]
     server.version()  # a later call on the same connection is answered: the others have reached the server
     for pid in (server.process.pid, *workers) if number == signal.SIGINT else (server.process.pid,):
@@ -180,6 +181,7 @@ def test_a_signal_ends_all_after_their_calls(launch, number: int) -> None:
 def test_a_second_signal_leaves_at_once(launch, wait_until) -> None:
     server = launch("--processes", "2")
     workers = children(server)
+    assert len(workers) == 2
     server.endless_call()
     server.process.terminate()
     server.wait_for("process 1: stopping")
@@ -191,6 +193,7 @@ def test_a_second_signal_leaves_at_once(launch, wait_until) -> None:
 def test_no_process_outlives_its_parent(launch, wait_until) -> None:
     server = launch("--processes", "2")
     workers = children(server)
+    assert len(workers) == 2
     server.process.kill()
     wait_until(lambda: not any(map(alive, workers)))
 
