@@ -26,6 +26,16 @@ from training.job import Progress
 from training.progress import Display
 
 ROOT = Path(__file__).parent.parent
+TRAIN = ["train", "A", "B", "--limit", "12000", "--epochs", "6"]
+
+
+@pytest.fixture
+def unconcluded(trained, tmp_path):
+    """What the training of A and B has left, as TRAIN finds it again when it was interrupted while it exported."""
+    folder = shutil.copytree(trained[0], tmp_path / "unconcluded")
+    for marker in folder.glob("runs/*/concluded"):
+        marker.unlink()
+    return folder
 
 
 def test_train_says_what_it_does_on_stderr_and_prints_the_table_on_stdout(trained):
@@ -125,24 +135,39 @@ def test_a_worse_training_leaves_the_served_model_and_says_so(trained, tmp_path,
     assert list(list_versions(tmp_path / "models" / "A")) == [1, 2]
 
 
-def test_the_same_seed_on_one_thread_gives_the_same_weights(tmp_path, digits):
-    def one_core():
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+@pytest.fixture(scope="module")
+def unheard(command, tmp_path_factory):
+    """The same training twice, on a core each: one cannot write its words, and what reads the other's leaves."""
+    folder = tmp_path_factory.mktemp("unheard")
 
-    def weights(runs):
-        arguments = ["train", "A", "--limit", "600", "--epochs", "2", "--runs", runs]
-        finished = digits(*arguments, cwd=tmp_path, preexec_fn=one_core)
-        assert "A  training on CPU, 1 thread" in finished.stderr.splitlines()
-        assert finished.returncode == 0, finished.stderr
-        import keras
+    def training(name, unread, core):
+        train = f"{command} train A --limit 600 --epochs 2 --runs {name} --models {name}/models"
+        shell = f"({train} >{name}.table; echo $? >{name}.code) {unread}"
+        pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core(os.sched_getaffinity(0))})}
+        return subprocess.Popen(shell, shell=True, cwd=folder, stdout=subprocess.DEVNULL, **pinned)
 
-        from training.layers import CUSTOM_OBJECTS
+    with training("full", "2>/dev/full", min), training("left", "2>&1 | head -1", max):
+        pass
+    return folder
 
-        [path] = (tmp_path / runs).glob("A_*/model.keras")
-        model = keras.saving.load_model(path, CUSTOM_OBJECTS, compile=False)
-        return model.get_weights()
 
-    for one, other in zip(weights("one"), weights("two"), strict=True):
+@pytest.mark.parametrize("name", ["full", "left"])
+def test_a_training_whose_words_cannot_be_written_goes_on(unheard, name):
+    assert (unheard / f"{name}.code").read_text() == "0\n"
+    assert "Similar to LeNet" in (unheard / f"{name}.table").read_text()
+
+
+def test_the_same_seed_on_one_thread_gives_the_same_weights(unheard):
+    import keras
+
+    from training.layers import CUSTOM_OBJECTS
+
+    def weights(name):
+        [run_dir] = (unheard / name).glob("A_*")
+        assert results.read(run_dir).device == "CPU, 1 thread"
+        return keras.saving.load_model(run_dir / "model.keras", CUSTOM_OBJECTS, compile=False).get_weights()
+
+    for one, other in zip(weights("full"), weights("left"), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -206,70 +231,68 @@ def test_a_file_in_the_way_of_the_models_is_one_line(trained, tmp_path, digits):
     assert "Not a directory" in finished.stderr
 
 
-def test_an_unfinished_run_is_not_exported_and_costs_the_others_nothing(trained, tmp_path, digits):
+def test_an_unfinished_run_is_not_exported_and_costs_the_others_nothing_whatever_their_folders_name(
+    trained, tmp_path, digits
+):
     why = f"{tmp_path}/result.json: not a finished run ("
     finished = digits("export", tmp_path)
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
     assert finished.stderr.startswith(f"error: {why}")
-    finished = digits("export", tmp_path, next((trained[0] / "runs").glob("A_*")), cwd=tmp_path)
+    renamed = shutil.copytree(next((trained[0] / "runs").glob("A_*")), tmp_path / "mine")
+    finished = digits("export", tmp_path, renamed, cwd=tmp_path)
     assert (finished.returncode, list(list_versions(tmp_path / "models" / "A"))) == (0, [1])
     assert finished.stderr.startswith(f"left out: {why}")
 
 
-@pytest.mark.parametrize("unread", ["2>/dev/full", "2>&1 | head -1"])
-def test_a_training_whose_words_cannot_be_written_goes_on(tmp_path, command, unread):
-    train = f"({command} train A --limit 640 --epochs 1 >table; echo $? >code) {unread}"
-    subprocess.run(train, shell=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert (tmp_path / "code").read_text() == "0\n"
-    assert "Similar to LeNet" in (tmp_path / "table").read_text()
-
-
-@pytest.mark.parametrize("name", ["config.json", "evaluation.json"])
-def test_without_room_for_a_version_the_folder_of_the_models_is_named(trained, tmp_path, digits, name):
+def test_without_room_for_a_version_the_folder_of_the_models_is_named(trained, tmp_path, digits):
     """The one file is written anew into the version, the other one copied."""
-    run_dir = shutil.copytree(next((trained[0] / "runs").glob("A_*")), tmp_path / "A")
-    (run_dir / name).write_text(json.dumps(json.loads((run_dir / name).read_text()) | {"large": "x" * 1_000_000}))
+    for letter, name in (("A", "config.json"), ("B", "evaluation.json")):
+        large = shutil.copytree(next((trained[0] / "runs").glob(f"{letter}_*")), tmp_path / letter) / name
+        large.write_text(json.dumps(json.loads(large.read_text()) | {"large": "x" * 1_000_000}))
 
     def no_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))  # the weights of a version have 0.7 MB
 
-    finished = digits("export", run_dir, "--models", tmp_path / "models", preexec_fn=no_room)
-    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
-    assert finished.stderr.startswith(f"error: A: {tmp_path}/models")
-    assert ": File too large. Mend that and run the same command" in finished.stderr
+    models = tmp_path / "models"
+    finished = digits("export", tmp_path / "A", tmp_path / "B", "--models", models, preexec_fn=no_room)
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 2)
+    for letter, line in zip("AB", sorted(finished.stderr.splitlines()), strict=True):
+        assert line.startswith(f"error: {letter}: {models}")
+        assert ": File too large. Mend that and run the same command" in line
 
 
-def test_ctrl_c_keeps_what_is_finished(tmp_path, command):
-    arguments = [command, "train", "A", "D", "--limit", "3000", "--jobs", "1", "--epochs", "40"]
-    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
+def interrupt_at(command, start, folder, *arguments):
+    """Train one model after the other until a line begins so, press Ctrl-C, and give the exit code and all lines."""
+    options = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([command, *TRAIN, "--jobs", "1", *arguments], **options) as training:
         lines = []
         for line in training.stderr:
             lines.append(line)
-            if line.startswith("A  epoch 1/"):
+            if line.startswith(start):
                 training.send_signal(signal.SIGINT)
                 break
         lines += training.stderr.readlines()
-    assert training.returncode == 130, lines
+    return training.returncode, lines
+
+
+def test_ctrl_c_keeps_what_is_finished(unconcluded, command):
+    shutil.rmtree(unconcluded / "models")
+    shutil.rmtree(next(unconcluded.glob("runs/A_*")))
+    code, lines = interrupt_at(command, "A  epoch 1/", unconcluded)
+    assert code == 130, lines
     assert any(line.startswith("interrupted: 1 of 2 finished") for line in lines)
-    assert list_versions(tmp_path / "models" / "D")  # the larger one is trained first
-    assert not (tmp_path / "models" / "A").exists()
+    assert list_versions(unconcluded / "models" / "B")  # the larger one is trained first
+    assert not (unconcluded / "models" / "A").exists()
     assert "Traceback" not in "".join(lines)
-    assert not list((tmp_path / "runs").glob("*/concluded")), "the same command goes on with both"
+    assert not list(unconcluded.glob("runs/*/concluded")), "the same command goes on with both"
 
 
-def test_ctrl_c_while_the_ensemble_is_made_keeps_its_members(tmp_path, command):
-    arguments = [command, "train", "A", "B", "--ensemble", "2", "--limit", "640", "--jobs", "1", "--epochs", "1"]
-    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as training:
-        lines = []
-        for line in training.stderr:
-            lines.append(line)
-            if line.startswith("A  done"):
-                training.send_signal(signal.SIGINT)
-                break
-        lines += training.stderr.readlines()
-    assert training.returncode == 130, lines
+def test_ctrl_c_while_the_ensemble_is_made_keeps_its_members(unconcluded, command):
+    shutil.rmtree(unconcluded / "models")
+    code, lines = interrupt_at(command, "A  done", unconcluded, "--ensemble", "2")
+    assert code == 130, lines
     assert any(line.startswith("interrupted: 2 of 2 finished") for line in lines)
-    assert {path.name for path in (tmp_path / "models").iterdir()} == {"A", "B", "digits"}
+    assert {path.name for path in (unconcluded / "models").iterdir()} == {"A", "B", "digits"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -282,15 +305,12 @@ def test_an_interrupted_export_is_one_line(trained, tmp_path, command, wait_unti
     assert (exporting.returncode, said) == (code, "interrupted: 0 of 1 exported. The same command exports the rest\n")
 
 
-def test_after_an_interrupted_export_the_same_command_exports_the_rest(trained, tmp_path, digits):
-    folder = shutil.copytree(trained[0], tmp_path / "interrupted")
-    shutil.rmtree(folder / "models" / "B")
-    for marker in folder.glob("runs/*/concluded"):
-        marker.unlink()
-    finished = digits("train", "A", "B", "--limit", "12000", "--epochs", "6", cwd=folder)
+def test_after_an_interrupted_export_the_same_command_exports_the_rest(unconcluded, digits):
+    shutil.rmtree(unconcluded / "models" / "B")
+    finished = digits(*TRAIN, cwd=unconcluded)
     assert (finished.returncode, "A  exported" in finished.stderr) == (0, False), finished.stderr
     assert "B  exported and checked: models/B/1" in finished.stderr
-    assert {path.name: [*list_versions(path)] for path in (folder / "models").iterdir()} == dict.fromkeys(
+    assert {path.name: [*list_versions(path)] for path in (unconcluded / "models").iterdir()} == dict.fromkeys(
         ["A", "B", "digits"], [1]
     )
 
@@ -413,15 +433,14 @@ print(json.dumps([best.run, best.distorted_accuracy, best.epochs, best.accuracy]
 
 
 def test_with_shuffled_test_labels_the_same_model_is_chosen(tmp_path):
-    def choose(labels):
+    def choosing(labels):
         command = [sys.executable, "-c", SHUFFLED, tmp_path / labels, labels]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert finished.returncode == 0, finished.stderr[-2000:]
-        return json.loads(finished.stdout)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
-    *chosen, accuracy = choose("true")
-    *same, shuffled_accuracy = choose("shuffled")
+    with choosing("true") as one, choosing("shuffled") as other:
+        *chosen, accuracy = json.loads(one.communicate()[0])
+        *same, shuffled_accuracy = json.loads(other.communicate()[0])
     assert chosen == same
     assert accuracy > 0.8
     assert shuffled_accuracy < 0.2
@@ -480,30 +499,41 @@ def test_the_ensemble_is_served_when_it_has_earned_it(several):
     assert (f"digits promote {first}" in finished.stderr) == (first != chosen)
 
 
+def offer(models, name, wrong):
+    """Give a version's model so many errors on distorted images, and offer it as an export does."""
+    version = models / name / "1"
+    content = results.benchmark(version)
+    [own] = [row for row in content["results"] if row["run"] == content["run"]]
+    own["distorted_accuracy"] = 1 - wrong / 5000
+    (version / BENCHMARK_FILE).write_text(json.dumps(content))
+    promotion.promote(models, [results.own_result(version)], {name: version})
+
+
+@pytest.fixture
+def exports(several, tmp_path):
+    """The versions of A and the ensemble, neither promoted."""
+    return shutil.copytree(several[0] / "models", tmp_path / "models", ignore=shutil.ignore_patterns("digits"))
+
+
 @pytest.mark.parametrize(("errors", "versions"), [(13, [1]), (11, [1, 2])])
-def test_an_ensemble_must_have_earned_it_against_what_is_served_too(several, digits, tmp_path, errors, versions):
-    runs = shutil.copytree(several[0] / "runs", tmp_path / "runs")
-    for pattern, wrong in (("A_*", 16), ("ensemble_*", errors)):
-        run_dir = next(runs.glob(pattern))
-        results.write(replace(results.read(run_dir), distorted_accuracy=1 - wrong / 5000), run_dir)
-        finished = digits("export", run_dir, cwd=tmp_path)
-        assert finished.returncode == 0, finished.stderr
-    assert list(list_versions(tmp_path / "models" / "digits")) == versions
+def test_an_ensemble_must_have_earned_it_against_what_is_served_too(exports, capsys, errors, versions):
+    offer(exports, "A", 16)
+    offer(exports, "ensemble", errors)
+    assert list(list_versions(exports / "digits")) == versions
+    said = capsys.readouterr().err
     note = f"ensemble  makes {errors}.0 errors on distorted validation images and A 16.0: within a standard error"
-    assert (note in finished.stderr) == ("digits  stays at model A" in finished.stderr) == (versions == [1])
+    assert (note in said) == ("digits  stays at model A" in said) == (versions == [1])
 
 
-def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(several, digits, tmp_path):
-    runs = shutil.copytree(several[0] / "runs", tmp_path / "runs")
-    for pattern, wrong in (("ensemble_*", 13), ("A_*", 16)):
-        run_dir = next(runs.glob(pattern))
-        results.write(replace(results.read(run_dir), distorted_accuracy=1 - wrong / 5000), run_dir)
-        finished = digits("export", run_dir, cwd=tmp_path)
-    assert [line for line in finished.stderr.splitlines() if line.startswith(("digits ", "ensemble "))] == [
+def test_a_worse_model_never_replaces_an_ensemble_that_somebody_has_promoted(exports, capsys):
+    offer(exports, "ensemble", 13)
+    capsys.readouterr()
+    offer(exports, "A", 16)
+    assert capsys.readouterr().err == (
         "digits  stays at model ensemble (accuracy on distorted validation images 0.9974): the best trained now, A, has"
-        " 0.9968. To serve it all the same: digits promote A --models models"
-    ]
-    assert list(list_versions(tmp_path / "models" / "digits")) == [1]
+        f" 0.9968. To serve it all the same: digits promote A --models {exports}\n"
+    )
+    assert list(list_versions(exports / "digits")) == [1]
 
 
 def test_of_several_runs_of_a_model_the_best_is_exported(several, digits, tmp_path):
@@ -517,11 +547,6 @@ def test_of_several_runs_of_a_model_the_best_is_exported(several, digits, tmp_pa
     assert "digits  stays at model A" in finished.stderr
     rows = results.gather(tmp_path)
     assert [(path.parent.name, row.run, row.served) for path, row in rows.items()] == [("digits", best.run, True)]
-
-
-def test_a_run_in_a_folder_of_another_name_is_exported_as_what_it_is(several, digits, tmp_path):
-    renamed = shutil.copytree(next((several[0] / "runs").glob("A_*")), tmp_path / "mine")
-    assert digits("export", renamed, "--models", tmp_path / "models").returncode == 0
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"run": 1, "results": [null]}', '{"run": 1, "results": [{"run": 1}]}'])
@@ -545,14 +570,12 @@ def test_a_row_whose_figures_are_none_is_not_taken(tmp_path, wrong):
         results.own_result(tmp_path)
 
 
-def test_what_is_served_stays_when_it_cannot_be_compared(several, digits, tmp_path):
-    folder, _ = several
-    models = shutil.copytree(folder / "models", tmp_path / "models")
-    (models / "digits" / "1" / BENCHMARK_FILE).unlink()
-    finished = digits("export", next((folder / "runs").glob("A_*")), "--models", models)
-    assert finished.returncode == 0
-    assert f"digits  stays as it is: {models}/digits/1: no readable benchmark" in finished.stderr
-    assert list(list_versions(models / "digits")) == [1]
+def test_what_is_served_stays_when_it_cannot_be_compared(exports, capsys):
+    offer(exports, "A", 16)
+    (exports / "digits" / "1" / BENCHMARK_FILE).unlink()
+    offer(exports, "A", 1)
+    assert f"digits  stays as it is: {exports}/digits/1: no readable benchmark" in capsys.readouterr().err
+    assert list(list_versions(exports / "digits")) == [1]
 
 
 @pytest.fixture(scope="module")
