@@ -16,11 +16,12 @@ from client.errors import NoDigit
 from client.frame import Window, inside
 from client.grey import Grey
 from client.image import resize
+from client.margin import with_margin
 from client.page import Box, Page, cut_out
 from client.paper import even_out, lightest, otsu
 from client.regions import Mask, Region, find_regions, paint
 from client.rules import erase_rules
-from client.strokes import box_of, digit_mask, palest_stroke, strokes, with_hairlines, with_pale_ink
+from client.strokes import box_of, digit_mask, palest_stroke, stroke_width, strokes, with_hairlines, with_pale_ink
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""
@@ -71,7 +72,8 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
 
     Raises NoDigit when there is no ink.
     """
-    page = cut_out(grey)
+    wide = with_margin(grey)
+    page = cut_out(wide.grey).within(wide)
     ink = to_ink(page.grey)
     level = threshold(ink)
     regions = find_regions(ink > level, 64)
@@ -96,7 +98,7 @@ def _in_frame(page: Page, window: Window, shape: tuple[int, ...], frames: int) -
     is_free = left > 0 and top > 0 and right < width and bottom < height
     if not is_free or max(right - left, bottom - top) < SHORTEST * min(height, width):
         return None
-    inner = Page(grey, page.top + rows.start, page.left + columns.start)
+    inner = Page(grey, rows.start, columns.start).within(page)
     around = found.around or (0, 0, width, height)
     return replace(found, box=inner.back(box, grey.shape), around=inner.back(around, grey.shape))
 
@@ -189,13 +191,6 @@ def thicken(ink: Grey) -> Grey:
     if radius < 1:
         return ink
     return lightest(np.pad(ink, 2 * radius), radius)
-
-
-def stroke_width(mask: Mask) -> float:
-    """Give how thick the strokes of a digit are, in pixels."""
-    around = np.pad(mask, 1)
-    edges = np.count_nonzero(np.diff(around, axis=0)) + np.count_nonzero(np.diff(around, axis=1))
-    return 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
 
 
 def fit(ink: Grey) -> Grey:

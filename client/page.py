@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from client.grey import Grey
 from client.image import resize
-from client.paper import lightest, otsu
+from client.paper import border, lightest, otsu
 from client.regions import Mask, find_regions, paint
 
 COARSE = 96
@@ -40,11 +40,15 @@ Box = tuple[float, float, float, float]
 
 
 class Page(NamedTuple):
-    """What is left of a picture, and how many rows and columns have been cut off before it."""
+    """What is left of a picture, and how many rows and columns have been cut off before it; added ones are negative."""
 
     grey: Grey
     top: int = 0
     left: int = 0
+
+    def within(self, whole: "Page") -> "Page":
+        """Give this page of a page as a page of the first picture."""
+        return Page(self.grey, whole.top + self.top, whole.left + self.left)
 
     def back(self, box: Box, shape: tuple[int, ...]) -> Box:
         """Give where a box is in the picture, that was found in this page enlarged to a shape."""
@@ -64,8 +68,7 @@ def cut_out(grey: Grey) -> Page:
     page = find_page(small)
     if page is None:
         return whole
-    part = _alone(whole.grey, small, page)
-    return Page(part.grey, whole.top + part.top, whole.left + part.left)
+    return _alone(whole.grey, small, page).within(whole)
 
 
 def find_page(small: Grey) -> Mask | None:
@@ -85,8 +88,7 @@ def find_page(small: Grey) -> Mask | None:
 
 
 def _is_ground(mask: Mask) -> bool:
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    return bool(border.mean() > MOST_BORDER)
+    return bool(border(mask).mean() > MOST_BORDER)
 
 
 def _filled(mask: Mask) -> Mask:

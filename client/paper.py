@@ -77,10 +77,14 @@ def otsu(ink: Grey) -> float:
     return float(middles[np.nanargmax(between)])
 
 
+def border(plane: Plane) -> Plane:
+    """Give the pixels along the four edges, in a line; those of the corners twice."""
+    return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
+
+
 def _contrasts(grey: Grey) -> tuple[float, float, float]:
     """Give how much darker the darkest is than the border, how much lighter the lightest, and how the border varies."""
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    low, middle, high = map(float, np.percentile(border, (10, 50, 90)))
+    low, middle, high = map(float, np.percentile(border(grey), (10, 50, 90)))
     lowest, low_usual, high_usual, highest = map(float, np.percentile(grey, (TIP, 0.1, 99.9, 100 - TIP)))
     return _further(middle - low_usual, middle - lowest), _further(high_usual - middle, highest - middle), high - low
 

@@ -107,6 +107,13 @@ def with_hairlines(ink: Grey, digit: Mask, palest: float, level: float) -> Mask:
     return whole
 
 
+def stroke_width(mask: Mask) -> float:
+    """Give how thick the strokes of a digit are, in pixels."""
+    around = np.pad(mask, 1)
+    edges = np.count_nonzero(np.diff(around, axis=0)) + np.count_nonzero(np.diff(around, axis=1))
+    return 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
+
+
 def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
     """Give the rows and columns that a mask takes, and `margin` more on each side."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -231,6 +231,15 @@ def bold(image):
     return paper.resize([9 * side for side in paper.size], Image.Resampling.BICUBIC)
 
 
+def filled(image, side):
+    """A digit from edge to edge, white on black as it is in MNIST."""
+    left, top, right, bottom = Image.fromarray(image).point(lambda value: 255 * (value > 40)).getbbox()
+    spare = (bottom - top - right + left) // 2
+    across = (left - max(spare, 0), right + max(spare, 0))
+    square = Image.fromarray(image).crop((across[0], top - max(-spare, 0), across[1], bottom + max(-spare, 0)))
+    return square.resize((side, side), Image.Resampling.BOX if side < 20 else Image.Resampling.BICUBIC)
+
+
 def grown(image, side):
     return Image.fromarray(255 - image).resize((side, side), Image.Resampling.BOX)
 
@@ -281,6 +290,10 @@ FORMS = {
     "grey with alpha": lambda image: dark_on_white(image).convert("LA"),
     "yellow pen": coloured,
     "14 px": lambda image: grown(image, 14),
+    "from edge to edge, 10 px, dark on white": lambda image: ImageOps.invert(filled(image, 10)),
+    "from edge to edge, 12 px": lambda image: filled(image, 12),
+    "from edge to edge, 28 px": lambda image: filled(image, 28),
+    "from edge to edge, 200 px": lambda image: filled(image, 200),
 }
 
 
@@ -289,6 +302,12 @@ def test_the_network_reads_every_form_like_mnist(form, images, labels, read):
     prepared = np.stack([to_mnist(FORMS[form](image)) for image in images])
     assert (prepared.dtype, prepared.shape) == (np.uint8, images.shape)
     assert np.mean(read(prepared) == labels) >= np.mean(read(images) == labels) - 0.04
+
+
+def test_eight_pixels_from_edge_to_edge_tell_as_much_as_with_paper_around_them(images, labels, read):
+    tiny = [filled(image, 8) for image in images]
+    alone, around = (np.stack([to_mnist(ImageOps.expand(one, width)) for one in tiny]) for width in (0, 2))
+    assert np.mean(read(alone) == labels) >= np.mean(read(around) == labels) - 0.02
 
 
 @pytest.mark.parametrize("form", renderings.FORMS)
