@@ -68,7 +68,10 @@ def _within(frame: Mask) -> slice:
 
 
 def _below(frame: Mask) -> int:
-    """Give the first row below the upper side, where that runs lowest but for its ends."""
+    """Give the first row below the upper side, where that runs lowest but for its ends.
+
+    What goes on below is one of the other two sides, which take a tenth of a small picture's columns.
+    """
     side = frame[: max(1, round(SIDE * len(frame)))][::-1]
-    lowest = len(side) - side.argmax(0)[side.any(0)]
-    return int(np.percentile(lowest, 90)) + EDGE
+    lowest = len(side) - side.argmax(0)[side.any(0) & ~side[0]]
+    return int(np.percentile(lowest, 90)) + EDGE if len(lowest) else len(side)

@@ -231,6 +231,14 @@ def bold(image):
     return paper.resize([9 * side for side in paper.size], Image.Resampling.BICUBIC)
 
 
+def pale_in_a_small_box(image):
+    sheet = Image.new("L", (28, 28), 255)
+    digit = Image.fromarray(image).resize((22, 22), Image.Resampling.BOX)
+    sheet.paste(digit.point(lambda value: 255 - round(0.3 * value)), (3, 3))
+    ImageDraw.Draw(sheet).rectangle((1, 1, 26, 26), outline=20)
+    return sheet
+
+
 def filled(image, side):
     """A digit from edge to edge, white on black as it is in MNIST."""
     left, top, right, bottom = Image.fromarray(image).point(lambda value: 255 * (value > 40)).getbbox()
@@ -259,6 +267,7 @@ FORMS = {
     "large drawn box": in_a_large_box,
     "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
     "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
+    "pale pencil in a box of 28 px": pale_in_a_small_box,
     "between two lines": between_two_lines,
     "graph paper": on_graph_paper,
     "graph paper, pale": lambda image: on_graph_paper(image, rule=150),
