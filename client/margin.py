@@ -1,4 +1,4 @@
-"""Paper around a digit that fills its picture: cut out by a program, or one of the 8×8 pixels of UCI's digits.
+"""Paper around a digit, or a number, that fills its picture: cut out by a program, or of 8×8 pixels as UCI's digits.
 
 Ink at the border would pass for paper, for a strip of the desk, or for a neighbour that the edge cuts.
 """
@@ -11,20 +11,22 @@ from client.image import resize
 from client.page import Page
 from client.paper import border
 from client.regions import Mask, Region, find_regions, paint
-from client.strokes import stroke_width
+from client.strokes import box_of, stroke_width
 
 MARGIN = 0.15
-"""Paper to add on each side, of the longer side; MNIST's digits have a fifth of theirs."""
+"""Paper to add on each side. Lengths are parts of a picture's longer side, of a number's of its height."""
+HIGH = 0.5
+"""Height of a digit in a number that fills its picture."""
 TINY = 10
-"""Pixels of the longer side of a picture in which a pixel may be the soft edge of a stroke."""
+"""Pixels of that side of a picture in which a pixel may be the soft edge of a stroke."""
 COARSE = 96
-"""Pixels of the longer side that are looked at, at most."""
+"""Pixels of that side that are looked at, at most."""
 CONTRAST = 0.2
 """Least range of brightness, and of the border's as a part of it."""
 INKED = 0.5
 """Darkness of ink."""
 NEAR = 0.03
-"""The digit ends so near to two opposite edges, of the longer side, ..."""
+"""The digit ends so near to two opposite edges, ..."""
 CENTRED = 0.12
 """... or else stands in the middle between the other two, as near as this or two pixels, ..."""
 ALONE = 0.6
@@ -35,22 +37,23 @@ TOUCHING, SOFT = 0.3, 1.6
 """... and takes so much of the border, and so many pixels of it for its soft edges; a shadow takes half."""
 
 
-def with_margin(grey: Grey) -> Page:
-    """Mends a digit without paper around it: gives it with a margin, and any other picture as it is."""
-    paper = _paper(_coarse(grey))
+def with_margin(grey: Grey, *, is_number: bool = False) -> Page:
+    """Mends a digit, or a row of them, without paper around: gives it a margin, and leaves any other picture alone."""
+    side = len(grey) if is_number else max(grey.shape)
+    paper = _paper(_coarse(grey, side), is_number)
     if paper is None:
         return Page(grey)
-    margin = max(1, round(MARGIN * max(grey.shape)))
+    margin = max(1, round(MARGIN * side))
     return Page(np.pad(grey, margin, constant_values=np.float32(paper)), -margin, -margin)
 
 
-def _coarse(grey: Grey) -> Grey:
-    scale = COARSE / max(grey.shape)
+def _coarse(grey: Grey, side: int) -> Grey:
+    scale = COARSE / side
     return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BOX)) if scale < 1 else grey
 
 
-def _paper(grey: Grey) -> float | None:
-    """Give how bright the paper is around a digit that fills the picture; None where none does."""
+def _paper(grey: Grey, is_number: bool) -> float | None:
+    """Give how bright the paper is around what fills the picture; None where nothing does."""
     low, high = map(float, np.percentile(grey, (1, 99)))
     if high - low < CONTRAST or np.ptp(border(grey)) < CONTRAST * (high - low):
         return None
@@ -58,7 +61,11 @@ def _paper(grey: Grey) -> float | None:
     if _is_light_paper(ink):
         ink = 1 - ink
     mask = ink > INKED
-    return float(np.median(grey[~mask])) if _is_filled(mask) else None
+    return float(np.median(grey[~mask])) if _is_filled(mask, is_number) else None
+
+
+def _row(mask: Mask) -> list[Region]:
+    return [region for region in find_regions(mask, 64) if region.height > HIGH * len(mask)]
 
 
 def _is_light_paper(grey: Grey) -> bool:
@@ -67,19 +74,23 @@ def _is_light_paper(grey: Grey) -> bool:
     return float(border(grey).mean() + corners.mean() + grey.mean()) > 1.5
 
 
-def _is_filled(mask: Mask) -> bool:
-    """Tell whether one digit takes the whole height or width of the picture."""
-    side, digit = max(mask.shape), next(iter(find_regions(mask, 1)), None)
-    if digit is None or digit.area < ALONE * np.count_nonzero(mask) or not _is_from_edge_to_edge(digit, mask.shape):
+def _is_filled(mask: Mask, is_number: bool) -> bool:
+    """Tell whether a digit takes the whole height or width of the picture, or the digits of a number its height."""
+    side, digits = (len(mask), _row(mask)) if is_number else (max(mask.shape), find_regions(mask, 1))
+    drawn = paint(digits, mask.shape)
+    if not digits or np.count_nonzero(drawn) < ALONE * np.count_nonzero(mask):
         return False
-    width = stroke_width(paint([digit], mask.shape)) / side
-    return bool(THINNEST < width < THICKEST and border(mask).mean() < TOUCHING + SOFT / side)
+    width = stroke_width(drawn) / side
+    is_drawn = bool(THINNEST < width < THICKEST and border(mask).mean() < TOUCHING + SOFT / side)
+    return is_drawn and _is_from_edge_to_edge(drawn, side, is_number)
 
 
-def _is_from_edge_to_edge(digit: Region, shape: tuple[int, ...]) -> bool:
-    (height, width), side = shape, max(shape)
-    above, left, below, right = digit.top, digit.left, height - digit.bottom, width - digit.right
+def _is_from_edge_to_edge(drawn: Mask, side: int, is_number: bool) -> bool:
+    down, across = box_of(drawn)
+    above, left, below, right = down.start, across.start, drawn.shape[0] - down.stop, drawn.shape[1] - across.stop
     near = NEAR * side if side > TINY else 1
-    is_high, is_wide = max(above, below) <= near, max(left, right) <= near
+    is_high, is_wide = bool(max(above, below) <= near), bool(max(left, right) <= near)
+    if is_number or is_high == is_wide:
+        return is_high
     off = abs(left - right) if is_high else abs(above - below)
-    return is_high and is_wide or (is_high or is_wide) and off <= max(2, CENTRED * side)
+    return bool(off <= max(2, CENTRED * side))

@@ -12,6 +12,7 @@ from client.digit import Pixels, normal, threshold, to_ink
 from client.errors import NoDigit
 from client.grey import to_grey
 from client.image import Decoded
+from client.margin import with_margin
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
@@ -72,7 +73,8 @@ def find_number(picture: Picture) -> Number:
 
 
 def _find(whole: Decoded) -> Number:
-    sheet = page.cut_out(to_grey(whole.image))
+    wide = with_margin(to_grey(whole.image), is_number=True)
+    sheet = page.cut_out(wide.grey).within(wide)
     ink = to_ink(sheet.grey)
     level = threshold(ink)
     everything = ink > level

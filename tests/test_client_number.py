@@ -67,6 +67,16 @@ def test_a_number_on_a_page_on_a_desk_is_read_with_the_boxes_of_the_whole_pictur
         np.testing.assert_allclose(place.box, np.add(other.box, [200, 210, 200, 210]), atol=6)
 
 
+@pytest.mark.parametrize("polarity", [lambda image: image, ImageOps.invert], ids=["dark ink", "light ink"])
+def test_a_number_from_edge_to_edge_is_found_as_on_the_whole_sheet(polarity, digits_of):
+    whole = polarity(sheet(digits_of(CHOSEN)[0]))
+    left, top, right, bottom = zip(*(place.box for place in find_number(whole).places), strict=True)
+    cut = find_number(whole.crop((min(left), min(top), max(right), max(bottom))))
+    for place, other in zip(cut.places, find_number(whole).places, strict=True):
+        np.testing.assert_allclose(place.box, np.subtract(other.box, [min(left), min(top)] * 2), atol=2)
+        assert np.abs(place.pixels.astype(int) - other.pixels).mean() < 6
+
+
 def test_most_random_numbers_are_read_whole(served, mnist_test):
     images, labels = mnist_test
     right = 0
