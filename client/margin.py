@@ -8,8 +8,8 @@ from PIL import Image
 
 from client.grey import Grey
 from client.image import resize
-from client.page import Page
-from client.paper import border
+from client.page import Page, filled, is_rectangle
+from client.paper import border, otsu
 from client.regions import Mask, Region, find_regions, paint
 from client.strokes import box_of, stroke_width
 
@@ -36,6 +36,9 @@ THINNEST, THICKEST = 0.07, 0.35
 TOUCHING, SOFT = 0.3, 1.6
 """... and takes so much of the border, and so many pixels of it for its soft edges; a shadow takes half."""
 
+SHORTER = 0.8
+"""Length of a digit, of the bar of shadow that it is in."""
+
 
 def with_margin(grey: Grey, *, is_number: bool = False) -> Page:
     """Mends a digit, or a row of them, without paper around: gives it a margin, and leaves any other picture alone."""
@@ -61,7 +64,7 @@ def _paper(grey: Grey, is_number: bool) -> float | None:
     if _is_light_paper(ink):
         ink = 1 - ink
     mask = ink > INKED
-    return float(np.median(grey[~mask])) if _is_filled(mask, is_number) else None
+    return float(np.median(grey[~mask])) if _is_filled(ink, mask, is_number) else None
 
 
 def _row(mask: Mask) -> list[Region]:
@@ -74,7 +77,7 @@ def _is_light_paper(grey: Grey) -> bool:
     return float(border(grey).mean() + corners.mean() + grey.mean()) > 1.5
 
 
-def _is_filled(mask: Mask, is_number: bool) -> bool:
+def _is_filled(ink: Grey, mask: Mask, is_number: bool) -> bool:
     """Tell whether a digit takes the whole height or width of the picture, or the digits of a number its height."""
     side, digits = (len(mask), _row(mask)) if is_number else (max(mask.shape), find_regions(mask, 1))
     drawn = paint(digits, mask.shape)
@@ -82,7 +85,27 @@ def _is_filled(mask: Mask, is_number: bool) -> bool:
         return False
     width = stroke_width(drawn) / side
     is_drawn = bool(THINNEST < width < THICKEST and border(mask).mean() < TOUCHING + SOFT / side)
-    return is_drawn and _is_from_edge_to_edge(drawn, side, is_number)
+    if not is_drawn or not _is_from_edge_to_edge(drawn, side, is_number):
+        return False
+    return side <= TINY or not (_is_shade(ink, drawn) or any(_is_sheet(paint([one], mask.shape)) for one in digits))
+
+
+def _is_sheet(region: Mask) -> bool:
+    """Tell whether a region is a strip of paper from edge to edge, a receipt on a desk, with something on it."""
+    whole = filled(region)
+    return bool(np.count_nonzero(whole) > np.count_nonzero(region)) and is_rectangle(whole)
+
+
+def _is_shade(ink: Grey, drawn: Mask) -> bool:
+    """Tell whether the darkest of a region is far shorter, as a digit in a bar of shadow is; of a digit it is not."""
+    height, width = _size(drawn)
+    inner_height, inner_width = _size(drawn & (ink > otsu(ink[drawn])))
+    return inner_height < SHORTER * height if height > width else inner_width < SHORTER * width
+
+
+def _size(mask: Mask) -> tuple[int, int]:
+    down, across = box_of(mask)
+    return int(down.stop - down.start), int(across.stop - across.start)
 
 
 def _is_from_edge_to_edge(drawn: Mask, side: int, is_number: bool) -> bool:

@@ -80,9 +80,9 @@ def find_page(small: Grey) -> Mask | None:
         region = next(iter(find_regions(mask, 1)), None)
         if region and region.area >= SMALLEST * mask.size:
             alone = paint([region], mask.shape)
-            page = _filled(alone)
+            page = filled(alone)
             is_solid = region.area >= SOLID * np.count_nonzero(page)
-            if is_solid and not _is_ground(alone) and _is_rectangle(page) and _stands_out(small, page):
+            if is_solid and not _is_ground(alone) and is_rectangle(page, LONGEST) and _stands_out(small, page):
                 return page
     return None
 
@@ -91,16 +91,17 @@ def _is_ground(mask: Mask) -> bool:
     return bool(border(mask).mean() > MOST_BORDER)
 
 
-def _filled(mask: Mask) -> Mask:
+def filled(mask: Mask) -> Mask:
     """Fill the holes: all that cannot be reached from beyond the picture."""
     beyond = np.pad(~mask, 1, constant_values=True)
     outside = next(region for region in find_regions(beyond, beyond.size) if region.top == region.left == 0)
     return ~paint([outside], beyond.shape)[1:-1, 1:-1]
 
 
-def _is_rectangle(page: Mask) -> bool:
-    rows = np.flatnonzero(page.any(1))
-    ends = page[rows].argmax(1), page.shape[1] - page[rows, ::-1].argmax(1)
+def is_rectangle(mask: Mask, longest: float = np.inf) -> bool:
+    """Tell whether a mask fills the smallest box around it, which may be turned and so many times as long as wide."""
+    rows = np.flatnonzero(mask.any(1))
+    ends = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
     corners = np.concatenate([np.stack([x, y], 1) for x in ends for y in (rows, rows + 1)]).astype(np.float32)
     angles = np.deg2rad(np.arange(0, 90, 3))
     across = corners @ np.stack([np.cos(angles), np.sin(angles)])
@@ -108,7 +109,7 @@ def _is_rectangle(page: Mask) -> bool:
     widths, heights = np.ptp(across, 0), np.ptp(down, 0)
     best = int(np.argmin(widths * heights))
     short, long = sorted((float(widths[best]), float(heights[best])))
-    return bool(np.count_nonzero(page) > FULLEST * short * long and long < LONGEST * short)
+    return bool(np.count_nonzero(mask) > FULLEST * short * long and long < longest * short)
 
 
 def _stands_out(small: Grey, page: Mask) -> bool:

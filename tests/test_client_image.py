@@ -231,6 +231,22 @@ def bold(image):
     return paper.resize([9 * side for side in paper.size], Image.Resampling.BICUBIC)
 
 
+def on_a_receipt(image):
+    """A strip of paper that the picture's edges cut, on a desk."""
+    sheet = Image.new("L", (640, 480), 60)
+    sheet.paste(230, (220, 0, 420, 480))
+    sheet.paste(40, (245, 165), Image.fromarray(image).resize((150, 150), Image.Resampling.BICUBIC))
+    return sheet
+
+
+def in_a_bar_of_shadow(image):
+    sheet = Image.new("L", (360, 360), 225)
+    sheet.paste(30, (80, 80), Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC))
+    light = Image.new("L", sheet.size, 255)
+    light.paste(128, (130, 0, 230, 360))
+    return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
+
+
 def pale_in_a_small_box(image):
     sheet = Image.new("L", (28, 28), 255)
     digit = Image.fromarray(image).resize((22, 22), Image.Resampling.BOX)
@@ -267,6 +283,8 @@ FORMS = {
     "large drawn box": in_a_large_box,
     "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
     "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
+    "receipt on a desk": on_a_receipt,
+    "bar of shadow": in_a_bar_of_shadow,
     "pale pencil in a box of 28 px": pale_in_a_small_box,
     "between two lines": between_two_lines,
     "graph paper": on_graph_paper,
