@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,9 @@ def removed_unbegun(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except DigitsError:
-        if {path.name for path in run_dir.iterdir()} <= _AT_FIRST:
-            shutil.rmtree(run_dir)
+        with suppress(OSError):  # what failed is told, and not that the folder is gone already
+            if {path.name for path in run_dir.iterdir()} <= _AT_FIRST:
+                shutil.rmtree(run_dir)
         raise
 
 
