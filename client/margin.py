@@ -33,8 +33,9 @@ ALONE = 0.6
 """... has so much of all ink, ..."""
 THINNEST, THICKEST = 0.07, 0.35
 """... has strokes of such a width, where rules are thinner and shadows broader, ..."""
-TOUCHING, SOFT = 0.3, 1.6
-"""... and takes so much of the border, and so many pixels of it for its soft edges; a shadow takes half."""
+TOUCHING, TOUCHING_IN_A_ROW, SOFT = 0.3, 0.15, 1.6
+"""... and takes so much of the border, alone or in a row, and so many pixels of it for its soft edges; a shadow takes a
+third or half."""
 
 SHORTER = 0.8
 """Length of a digit, of the bar of shadow that it is in."""
@@ -84,7 +85,8 @@ def _is_filled(ink: Grey, mask: Mask, is_number: bool) -> bool:
     if not digits or np.count_nonzero(drawn) < ALONE * np.count_nonzero(mask):
         return False
     width = stroke_width(drawn) / side
-    is_drawn = bool(THINNEST < width < THICKEST and border(mask).mean() < TOUCHING + SOFT / side)
+    touching = (TOUCHING_IN_A_ROW if is_number else TOUCHING) + SOFT / side
+    is_drawn = bool(THINNEST < width < THICKEST and border(mask).mean() < touching)
     if not is_drawn or not _is_from_edge_to_edge(drawn, side, is_number):
         return False
     return side <= TINY or not (_is_shade(ink, drawn) or any(_is_sheet(paint([one], mask.shape)) for one in digits))

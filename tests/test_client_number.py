@@ -77,6 +77,14 @@ def test_a_number_from_edge_to_edge_is_found_as_on_the_whole_sheet(polarity, dig
         assert np.abs(place.pixels.astype(int) - other.pixels).mean() < 6
 
 
+def test_a_slope_of_light_over_a_small_picture_is_no_digit(mnist_test):
+    across = np.linspace(-1, 1, 28)
+    for image in mnist_test[0][:60]:
+        large = np.asarray(Image.fromarray(image[2:26, 2:26]).resize((28, 28), Image.Resampling.BICUBIC))
+        lit = (250 - 0.9 * large) * (0.7 + 0.26 * across + 0.14 * across[:, None])
+        assert len(find_number(Image.fromarray(lit.clip(0, 255).astype(np.uint8))).places) == 1
+
+
 def test_most_random_numbers_are_read_whole(served, mnist_test):
     images, labels = mnist_test
     right = 0
