@@ -100,8 +100,11 @@ def _is_sheet(region: Mask) -> bool:
 
 def _is_shade(ink: Grey, drawn: Mask) -> bool:
     """Tell whether the darkest of a region is far shorter, as a digit in a bar of shadow is; of a digit it is not."""
+    dark = ink[drawn]
+    if np.ptp(dark) < CONTRAST:  # of one bit
+        return False
     height, width = _size(drawn)
-    inner_height, inner_width = _size(drawn & (ink > otsu(ink[drawn])))
+    inner_height, inner_width = _size(drawn & (ink > otsu(dark)))
     return inner_height < SHORTER * height if height > width else inner_width < SHORTER * width
 
 

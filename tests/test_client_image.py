@@ -320,6 +320,7 @@ FORMS = {
     "from edge to edge, 10 px, dark on white": lambda image: ImageOps.invert(filled(image, 10)),
     "from edge to edge, 12 px": lambda image: filled(image, 12),
     "from edge to edge, 28 px": lambda image: filled(image, 28),
+    "from edge to edge, one bit": lambda image: filled(image, 60).convert("1", dither=Image.Dither.NONE),
     "from edge to edge, 200 px": lambda image: filled(image, 200),
 }
 
