@@ -55,7 +55,7 @@ def test_what_pillow_only_writes_or_knows_by_name_is_no_image_of_a_folder(folder
 
 
 def test_what_somebody_may_miss_of_a_folder_is_counted_by_its_ending(folder):
-    for name in ("IMG_1.HEIC", "deep/IMG_2.heic", "deep/er/scan.pdf", "deep/.IMG_2.heic"):
+    for name in ("IMG_1.HEIC", "deep/IMG_2.heic", "deep/er/scan.pdf", "deep/.IMG_2.heic", "deep/heic", "deep/png"):
         (folder / name).touch()
     left_out = Counter()
     assert list(all_files(["deep", "IMG_1.HEIC"], None, left_out=left_out))[-1] == "IMG_1.HEIC"  # to be refused

@@ -15,6 +15,7 @@ from multiprocessing import forkserver, get_context
 import numpy as np
 import pytest
 
+from client.errors import DigitsError
 from training import checkpoint, folder, pipeline, workers
 from training.job import Job, Progress
 
@@ -274,6 +275,11 @@ def test_a_runs_folder_that_cannot_be_made_is_one_line(digits, tmp_path):
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: file/runs")
     assert finished.stderr.count("\n") == 1
+
+
+def test_why_a_training_failed_is_told_also_where_its_folder_is_gone_already(tmp_path):
+    with pytest.raises(DigitsError, match="^no data$"), folder.removed_unbegun(tmp_path / "gone"):
+        raise DigitsError("no data")
 
 
 def test_a_training_whose_turn_never_came_is_found_again(tmp_path):
