@@ -172,7 +172,7 @@ READ_HELP = "\n\n".join(
         '"runner_up", "runner_up_probability", "probabilities", "model", "model_version", "notes", "box"}], "notes"}; '
         "a box is [left, top, right, bottom] in pixels of the upright image.",
         'Notes: "no digit found" (the number is empty, its probability null), "first of N frames", "several lines?" '
-        '(they are read as one), and at a digit "touching digits?".',
+        '(they are read as one), "cut digit?" (at the edge, left out), and at a digit "touching digits?".',
         "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server or no answer in time, 4 other "
         "model.",
     )

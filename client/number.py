@@ -22,12 +22,16 @@ WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""
 LOWEST = 0.45
 """Height of a digit, of the highest; what is lower is a point, a dash, or a part of a digit above or below it."""
+HIGHEST = 1.5
+"""Height of a digit that the edge cuts, of the others; what is higher is the shadow or the page's edge."""
 WIDEST = 1.25
 """Width of a digit, of its height, past which two of them probably touch."""
 NO_DIGIT = "no digit found"
 """The note of a picture without any."""
 LINES = "several lines?"
 """The note of a picture with a digit below another: the digits of all lines are read as if they were one."""
+CUT = "cut digit?"
+"""The note of a picture whose edge cuts something as high as its digits, which is left out."""
 TOUCHING = "touching digits?"
 """The note of a place that may hold more than one."""
 
@@ -82,7 +86,8 @@ def _find(whole: Decoded) -> Number:
     ink = ink if cleared is None else cleared
     scale = max(whole.size) / max(whole.image.size)
     places = []
-    regions = find_digits(strokes(find_regions(ink > level, 64), ink.shape), ink.shape)
+    pieces = strokes(find_regions(ink > level, 64), ink.shape)
+    regions = find_digits(pieces, ink.shape)
     digits = group(regions)
     if not digits:
         raise NoDigit(NO_DIGIT)
@@ -94,7 +99,8 @@ def _find(whole: Decoded) -> Number:
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
         places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes))
-    return Number(tuple(places), notes=(*whole.notes, LINES) if has_lines(regions) else whole.notes)
+    doubts = {LINES: has_lines(regions), CUT: has_cut(pieces, regions)}
+    return Number(tuple(places), notes=(*whole.notes, *(doubt for doubt, holds in doubts.items() if holds)))
 
 
 def _in_pixels(box: page.Box, scale: float) -> PixelBox:
@@ -133,6 +139,18 @@ def has_lines(regions: list[Region]) -> bool:
         and max(low.left, high.left) - min(low.right, high.right) < highest / 2
         for high in digits
         for low in digits
+    )
+
+
+def has_cut(pieces: list[Region], digits: list[Region]) -> bool:
+    """Tell whether one of some pieces of ink may be a digit in the row of those that were taken, but was left out."""
+    tallest = max(digits, key=lambda region: region.height)
+    return any(
+        LOWEST < region.height / tallest.height < HIGHEST
+        and region.width < WIDEST * tallest.height
+        and min(region.bottom, tallest.bottom) - max(region.top, tallest.top) > tallest.height / 2
+        for region in pieces
+        if region not in digits
     )
 
 

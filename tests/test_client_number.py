@@ -111,6 +111,14 @@ def test_digits_below_others_are_flagged(digits_of, indent):
     assert find_number(line.rotate(8, expand=True, fillcolor=225)).notes == ()
 
 
+def test_a_digit_that_the_edge_cuts_is_left_out_and_noted(digits_of):
+    line = sheet(digits_of(CHOSEN)[0])
+    left, _, right, _ = find_number(line).places[-1].box
+    cut = find_number(line.crop((0, 0, (left + right) // 2, line.height)))
+    assert (len(cut.places), cut.notes) == (len(CHOSEN) - 1, ("cut digit?",))
+    assert find_number(line.crop((0, 0, left - 8, line.height))).notes == ()
+
+
 def test_blank_paper_holds_no_digit(tmp_path):
     path = tmp_path / "blank.png"
     Image.new("L", (300, 80), 255).save(path)
