@@ -37,7 +37,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation → what turns it back."""
-LYING = (5, 6, 7, 8)
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; set once, as threads share the filters
 
@@ -54,11 +53,11 @@ OWN_FILES = Guard()
 
 
 class Decoded(NamedTuple):
-    """A small upright image, how many frames the file has, and its width and height when it is upright."""
+    """A small upright image, how many frames the file has, and how many pixels its longer side."""
 
     image: Image.Image
     frames: int
-    size: tuple[int, int]
+    length: int
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -132,17 +131,16 @@ def reduce(image: Image.Image, size: int, max_pixels: int, *, draft: bool = Fals
         raise InvalidImage("no pixels")
     if image.width * image.height > max_pixels:
         raise InvalidImage(f"{image.width}x{image.height} pixels, more than {max_pixels // 10**6} million")
-    width, height = image.size
+    length = max(image.size)
     if draft:
         image.draft(None, (2 * size, 2 * size))
     small = shrink(image, size)
     orientation = image.getexif().get(ORIENTATION, 1) if image.info else 1  # after loading, which turns TIFF
     if orientation in TURNS:
         small = small.transpose(TURNS[orientation])
-        width, height = (height, width) if orientation in LYING else (width, height)
     chosen = image.format == "MPO" or image.tell() > 0  # a phone's photo carries its own preview
     frames = 1 if chosen else getattr(image, "n_frames", 1)
-    return Decoded(small, frames, (width, height))
+    return Decoded(small, frames, length)
 
 
 def shrink(image: Image.Image, size: int) -> Image.Image:

@@ -84,7 +84,7 @@ def _find(whole: Decoded) -> Number:
     everything = ink > level
     cleared = erase_rules(ink, level, everything)
     ink = ink if cleared is None else cleared
-    scale = max(whole.size) / max(whole.image.size)
+    scale = whole.length / max(whole.image.size)
     places = []
     pieces = strokes(find_regions(ink > level, 64), ink.shape)
     regions = find_digits(pieces, ink.shape)

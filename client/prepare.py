@@ -43,7 +43,7 @@ def prepare(picture: Picture, guard: Guard = OWN_FILES) -> Prepared:
         return _as_given(picture)
     with path_told(picture):
         whole = decoded(picture, guard=guard)
-        if max(whole.size) < 1.5 * WORKING_SIZE:
+        if whole.length < 1.5 * WORKING_SIZE:
             return _prepare(whole)
         return _prepare_large(whole, lambda: decoded(picture, CLOSER * WORKING_SIZE, guard))
 
