@@ -19,9 +19,9 @@ from client.image import resize
 from client.margin import with_margin
 from client.page import Box, Page, cut_out
 from client.paper import even_out, lightest, otsu
-from client.regions import Mask, Region, find_regions, paint
+from client.regions import Mask, Region, box_of, find_regions, paint
 from client.rules import erase_rules
-from client.strokes import box_of, digit_mask, palest_stroke, stroke_width, strokes, with_hairlines, with_pale_ink
+from client.strokes import digit_mask, palest_stroke, stroke_width, strokes, with_hairlines, with_pale_ink
 
 Pixels = NDArray[np.uint8]
 """[28, 28], 0 = paper, 255 = ink."""

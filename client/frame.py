@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from client.regions import Mask, Region, paint
+from client.regions import Mask, Region, box_of, paint
 
 EMPTIEST = 0.3
 """What fills so little of its own box may be a frame, ..."""
@@ -32,15 +32,18 @@ def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
     """
     for group in _groups([one for one in regions if not one.is_cut(shape)]):
         mask = paint(group, shape)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        top, left = int(rows[0]), int(columns[0])
-        frame = mask[top : rows[-1] + 1, left : columns[-1] + 1]
+        rows, columns = box_of(mask)
+        frame = mask[rows, columns]
         if max(frame.shape) <= SMALLEST * max(shape) or not _has_four_sides(frame):
             continue
         down, across = _within(frame), _within(frame.T)
         if np.count_nonzero(frame[down, across]) < MOST_INSIDE * np.count_nonzero(frame):
-            return slice(top + down.start, top + down.stop), slice(left + across.start, left + across.stop)
+            return _moved(down, rows.start), _moved(across, columns.start)
     return None
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _groups(regions: list[Region]) -> Iterator[list[Region]]:

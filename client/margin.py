@@ -10,8 +10,8 @@ from client.grey import Grey
 from client.image import resize
 from client.page import Page, filled, is_rectangle
 from client.paper import border, otsu
-from client.regions import Mask, Region, find_regions, paint
-from client.strokes import box_of, stroke_width
+from client.regions import Mask, Region, box_of, find_regions, paint
+from client.strokes import stroke_width
 
 MARGIN = 0.15
 """Paper to add on each side. Lengths are parts of a picture's longer side, of a number's of its height."""
@@ -110,7 +110,7 @@ def _is_shade(ink: Grey, drawn: Mask) -> bool:
 
 def _size(mask: Mask) -> tuple[int, int]:
     down, across = box_of(mask)
-    return int(down.stop - down.start), int(across.stop - across.start)
+    return down.stop - down.start, across.stop - across.start
 
 
 def _is_from_edge_to_edge(drawn: Mask, side: int, is_number: bool) -> bool:

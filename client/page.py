@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from client.grey import Grey
 from client.image import resize
 from client.paper import border, lightest, otsu
-from client.regions import Mask, find_regions, paint
+from client.regions import Mask, box_of, find_regions, paint
 
 COARSE = 96
 """Pixels of the longer side at which a page is looked for; ..."""
@@ -128,10 +128,9 @@ def _alone(grey: Grey, small: Grey, page: Mask) -> Page:
     around = (light + 1e-3 * np.median(small[inner])) / (near + np.float32(1e-3))
     soft, around = (_enlarged(values, grey.shape) for values in (weight, around))
     soft = (2 * soft - 1).clip(0, 1)
-    rows, columns = (np.flatnonzero((soft > 0).any(axis)) for axis in (1, 0))
+    rows, columns = box_of(soft > 0)
     whole = (soft * grey + (1 - soft) * around).clip(0, 1)
-    part = whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Page(part, int(rows[0]), int(columns[0]))
+    return Page(whole[rows, columns], rows.start, columns.start)
 
 
 def _blurred(values: Grey) -> Grey:

@@ -4,7 +4,7 @@ import numpy as np
 
 from client.grey import Grey
 from client.paper import lightest
-from client.regions import Mask, Region, find_regions, paint
+from client.regions import Mask, Region, box_of, find_regions, paint
 
 WIDEST = 1.7
 """Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
@@ -112,13 +112,6 @@ def stroke_width(mask: Mask) -> float:
     around = np.pad(mask, 1)
     edges = np.count_nonzero(np.diff(around, axis=0)) + np.count_nonzero(np.diff(around, axis=1))
     return 2 * 1.27 * np.count_nonzero(mask) / max(int(edges), 1)  # pixels' edges overstate outlines 4/pi times
-
-
-def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
-    """Give the rows and columns that a mask takes, and `margin` more on each side."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    down, across = (slice(max(0, line[0] - margin), line[-1] + 1 + margin) for line in (rows, columns))
-    return down, across
 
 
 def strokes(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
