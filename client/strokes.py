@@ -83,7 +83,7 @@ def with_pale_ink(ink: Grey, digit: Mask, pieces: Mask, level: float) -> Mask | 
     pale = ink > palest
     if palest >= level or not LEAST_PALE * size < np.count_nonzero(pale & paper) < MOST_PALE * size:
         return None
-    joined = [one for one in find_regions(pale, 64) if (paint([one], ink.shape) & digit).any()]
+    joined = touching(pale, digit)
     whole = paint(joined, ink.shape)
     other = np.count_nonzero((ink > level) & ~(whole & pieces))
     return None if other > ALONE * size or any(one.is_cut(ink.shape) for one in joined) else whole
@@ -101,10 +101,15 @@ def with_hairlines(ink: Grey, digit: Mask, palest: float, level: float) -> Mask:
     """Mends hairlines: ink from `palest` to `level` that hangs together with a digit, within its box, belongs to it."""
     box = box_of(digit)
     dark, pale = digit[box], (ink[box] > palest) & (ink[box] <= level)
-    regions = find_regions(dark | pale, 64) if pale.any() else []
     whole = digit.copy()
-    whole[box] |= paint((one for one in regions if (paint([one], dark.shape) & dark).any()), dark.shape)
+    if pale.any():
+        whole[box] |= paint(touching(dark | pale, dark), dark.shape)
     return whole
+
+
+def touching(mask: Mask, digit: Mask) -> list[Region]:
+    """Give the regions of a mask that hang together with a digit in it."""
+    return [one for one in find_regions(mask, 64) if (paint([one], mask.shape) & digit).any()]
 
 
 def stroke_width(mask: Mask) -> float:
