@@ -12,7 +12,8 @@
         ├── AccessDenied        1   UNAUTHENTICATED, PERMISSION_DENIED
         ├── ModelNotFound       4   NOT_FOUND: the server does not serve that model or version
         ├── ContractMismatch    4   FAILED_PRECONDITION, UNIMPLEMENTED: another kind of model or server is there
-        ├── InvalidRequest      1   INVALID_ARGUMENT, OUT_OF_RANGE, ALREADY_EXISTS
+        ├── InvalidRequest      1   INVALID_ARGUMENT, OUT_OF_RANGE, ALREADY_EXISTS; RESOURCE_EXHAUSTED for more than a
+        │                           server ever takes at once
         └── ServerFault         1   INTERNAL, UNKNOWN, DATA_LOSS: a fault in the server
 
 `STATUSES` maps every gRPC status to one of them. A message says what happened, to which thing, and the next step, in
