@@ -87,8 +87,8 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), for TLS on both ports.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Let in only clients that this CA signed.")] = None,
-    log_level: Annotated[Level, typer.Option(help="debug: a line for each request.")] = Level.INFO,
-    log_format: Annotated[Format, typer.Option(help="json: an object a line, for machines.")] = Format.TEXT,
+    log_level: Annotated[Level, typer.Option(help="debug: a line for each request.")] = "info",
+    log_format: Annotated[Format, typer.Option(help="json: an object a line, for machines.")] = "text",
 ) -> None:
     """Serve the models behind TensorFlow Serving's APIs. Follows what is published, until SIGTERM or Ctrl-C.
 

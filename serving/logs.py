@@ -3,27 +3,16 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from client.console import note
 
 Tell = Callable[[str], None]
 """Takes a line for the operator, as a Log does."""
-
-
-class Level(StrEnum):
-    """How much is told: what happens to the server and its models, or every request too."""
-
-    INFO = "info"
-    DEBUG = "debug"
-
-
-class Format(StrEnum):
-    """For whom it is told."""
-
-    TEXT = "text"
-    JSON = "json"
+Level = Literal["info", "debug"]
+"""How much is told: what happens to the server and its models, or every request too."""
+Format = Literal["text", "json"]
+"""For whom it is told: people, or machines."""
 
 
 class Log:
@@ -32,8 +21,8 @@ class Log:
     One process of several puts its number before each line, or into each object.
     """
 
-    def __init__(self, level: Level = Level.INFO, form: Format = Format.TEXT, process: int | None = None) -> None:
-        self.debugs = level is Level.DEBUG
+    def __init__(self, level: Level = "info", form: Format = "text", process: int | None = None) -> None:
+        self.debugs = level == "debug"
         self._level, self._form, self._process = level, form, process
 
     def of(self, process: int) -> "Log":
@@ -42,7 +31,7 @@ class Log:
 
     def __call__(self, message: str) -> None:
         """Tell what happened."""
-        if self._form is Format.TEXT:
+        if self._form == "text":
             self._note(message)
             return
         level, _, rest = message.partition(": ")
@@ -53,7 +42,7 @@ class Log:
         """Tell of a request that was answered; at level debug only."""
         if not self.debugs:
             return
-        if self._form is Format.JSON:
+        if self._form == "json":
             self._write("debug", "request", entrypoint=entrypoint, method=method, **facts)
         else:
             told = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)

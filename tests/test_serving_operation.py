@@ -27,7 +27,7 @@ from serving.catalog import Catalog
 from serving.complaints import Complaints
 from serving.errors import ServingError
 from serving.http_server import HttpServer
-from serving.logs import Level, Log
+from serving.logs import Log
 from serving.metrics import Histogram, Values, render
 from serving.monitor import Monitor
 from serving.sources import ModelRoot
@@ -458,7 +458,7 @@ def test_a_request_is_a_line_at_level_debug_and_none_otherwise(launch) -> None:
 
 
 def test_a_name_with_a_newline_does_not_look_like_another_line(capsys) -> None:
-    log, name = Log(Level.DEBUG), "x\nerror: digits/1: not served"
+    log, name = Log("debug"), "x\nerror: digits/1: not served"
     log.request("GRPC", "Predict", model=name, status="NOT_FOUND")
     log(f"{name}/1: unloaded")
     assert capsys.readouterr().err.splitlines() == [
