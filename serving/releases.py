@@ -15,7 +15,7 @@ from serving import versions
 
 ROLLBACK = "rollback"
 NO_NAMES = ("", ".", "..")
-"""Where the commands look for models unless they are told."""
+"""What would lead to the models' folder, or above it, instead of to a model in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
