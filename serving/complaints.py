@@ -1,5 +1,6 @@
 """What the operator is told of trouble that lasts: each once."""
 
+from serving.errors import reason
 from serving.logs import Tell
 
 
@@ -18,10 +19,7 @@ class Complaints:
 
     def say_unreadable(self, subject: str, error: OSError | ValueError) -> None:
         """Tell the operator that a subject's folder cannot be read."""
-        where = str(error)
-        if isinstance(error, OSError) and error.filename:
-            where = f"{error.filename}: {error.strerror}"
-        self.say(subject, f"error: {where}; what is loaded keeps serving. Check the folder.")
+        self.say(subject, f"error: {reason(error)}; what is loaded keeps serving. Check the folder.")
 
     def over(self, subject: str) -> None:
         """Forget a subject's trouble."""

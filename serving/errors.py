@@ -65,6 +65,13 @@ def unreadable() -> ServingError:
     return ServingError("INTERNAL", "Exception deserializing request!")
 
 
+def reason(error: Exception) -> str:
+    """Tell what went wrong, and for a file which one."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
 def truncated(message: str) -> str:
     """Cut a text to the length that TensorFlow Serving puts into a gRPC status, and a blank at its end.
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 from client.proto.config_pb2 import ModelConfig, VersionPolicy
 from serving import versions
-from serving.errors import ServingError, not_found
+from serving.errors import ServingError, not_found, reason
 from serving.labels import Labels
 from serving.logs import Tell
 from serving.model import Model
@@ -154,7 +154,7 @@ class Servable:
         try:
             return versions.list_versions(Path(config.base_path))
         except (OSError, ValueError) as error:  # no path can hold a null byte
-            self.unreadable = _reason(error)
+            self.unreadable = reason(error)
             raise
 
     def _forgive_removed(self, on_disk: dict[int, Path]) -> None:
@@ -202,7 +202,7 @@ class Servable:
 
     def _fail(self, version: Version, error: Exception) -> None:
         version.status = error.status if isinstance(error, ServingError) else "UNKNOWN"
-        version.message = _reason(error)
+        version.message = reason(error)
         version.try_again_at = time.monotonic() + min(2.0**version.failures, LONGEST_PAUSE)
         version.failures += 1
         version.state = "END"
@@ -251,9 +251,3 @@ def _aspired(on_disk: dict[int, Path], policy: VersionPolicy) -> tuple[dict[int,
             return listed, len(listed)
         case _:
             return on_disk, max(policy.latest.num_versions, 1)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
