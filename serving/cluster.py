@@ -50,7 +50,8 @@ def run(settings: Settings, address: str, replicas: tuple[int, int]) -> None:
 
     So many replicas at least and at most. Raises DigitsError when there is no cluster or nobody answers.
     """
-    from serving.server import on_signal, stopped
+    from serving.linux import on_signal
+    from serving.server import stopped
 
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     with connected(address):

@@ -1,8 +1,10 @@
-"""What the server's process asks of Linux: how its threads take turns, how many files it may open, its memory back."""
+"""What the server's process asks of the system: how its threads take turns, open files, its memory back, signals."""
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,11 +16,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def settle() -> None:
-    """Ask for all of it; elsewhere than on Linux nothing happens."""
+    """Ask for all of it but signals; elsewhere than on Linux nothing happens."""
     if sys.platform == "linux":
         _run_to_the_end()
         _allow_open_files()
         _give_memory_back()
+
+
+def on_signal(act: Callable[[int], object]) -> None:
+    """Act on the number of each SIGTERM and SIGINT from now on."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: act(received))
 
 
 def _run_to_the_end() -> None:

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from client.errors import DigitsError
+from serving.linux import on_signal
 from serving.settings import Settings, cannot_listen
 
 LEAST_SECONDS = 1.0
@@ -100,7 +101,7 @@ class _Parent:
         self._signals, self._received = os.pipe()
 
     def __enter__(self) -> "_Parent":
-        _on_signal(self._receive)
+        on_signal(self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,11 +109,11 @@ class _Parent:
         for child in self._children.values():
             child.process.join()
 
-    def _receive(self, number: int, _: object) -> None:
+    def _receive(self, number: int) -> None:
         os.write(self._received, b".")
-        _on_signal(self._leave)
+        on_signal(self._leave)
 
-    def _leave(self, number: int, _: object) -> None:
+    def _leave(self, number: int) -> None:
         for child in self._children.values():
             child.process.kill()
         os._exit(128 + number)
@@ -171,11 +172,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # between SIGRTMIN and SIGRTMAX they have none
         return f"signal {number}"
-
-
-def _on_signal(act: Callable[[int, object], None]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, act)
 
 
 def _work(settings: Settings, pause_seconds: float, lifeline: tuple[int, int], word: Connection) -> None:

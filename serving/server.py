@@ -3,12 +3,10 @@
 import math
 import os
 import queue
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the core's own lines; what matters to operators comes from here
 
@@ -43,9 +41,9 @@ def run(settings: Settings) -> None:
 
     def receive(number: int) -> None:
         stop.put(number)
-        on_signal(lambda number: os._exit(128 + number))
+        linux.on_signal(lambda number: os._exit(128 + number))
 
-    on_signal(receive)
+    linux.on_signal(receive)
 
     def announce(lines: list[str]) -> None:
         for line in lines:
@@ -83,12 +81,6 @@ def serve(settings: Settings, stop: Stop, ready: Callable[[list[str]], None]) ->
         if rest:
             rest.stop(max(0, end - time.monotonic()))
         drained.wait()
-
-
-def on_signal(act: Any) -> None:
-    """Act on the number of each SIGTERM and SIGINT from now on."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: act(received))
 
 
 def stopped(stop: Stop, wait_seconds: float) -> bool:
