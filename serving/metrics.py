@@ -8,7 +8,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from types import MappingProxyType
 from typing import Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -90,7 +89,7 @@ class _Series:
     total: float = 0.0
 
 
-def render(metrics: Iterable[Metric], common: Labels = MappingProxyType({})) -> str:
+def render(metrics: Iterable[Metric], common: Labels) -> str:
     """Give the page that Prometheus reads; the common labels are on every sample."""
     return "".join(f"{line}\n" for metric in metrics for line in metric.lines(common))
 

@@ -389,7 +389,7 @@ def test_the_metrics_page_is_prometheus_text() -> None:
         sizes.observe(value, "b")
     version = Values("gauge", "version", "Which.")
     version.replace({(): 1732647612345678})
-    assert render([count, sizes, version, Values("gauge", "now", "Nothing yet.")]).splitlines() == [
+    assert render([count, sizes, version, Values("gauge", "now", "Nothing yet.")], {}).splitlines() == [
         "# HELP :a:count How many.",
         "# TYPE :a:count counter",
         ':a:count{name="b",status="OK"} 2',
