@@ -60,7 +60,7 @@ def _predict_handler(dataplane: Dataplane, monitor: Monitor, reader: Reader) -> 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
         return _answered(lambda: watched(PredictRequest(), messages, context), context)
 
-    return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
+    return grpc.stream_unary_rpc_method_handler(handle, None, lambda response: response.SerializeToString())
 
 
 def _parse(message: bytes, request: PredictRequest) -> None:
@@ -80,7 +80,9 @@ def _timed_handler(
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         return _answered(lambda: answer(request, context.time_remaining()), context)
 
-    return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, _serialized)
+    return grpc.unary_unary_rpc_method_handler(
+        handle, request_type.FromString, lambda response: response.SerializeToString()
+    )
 
 
 def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> Any:
@@ -90,11 +92,6 @@ def _answered(answer: Callable[[], Any], context: grpc.ServicerContext) -> Any:
         return answer()
     except ServingError as error:
         context.abort(grpc.StatusCode[error.status], truncated(str(error)))
-
-
-def _serialized(response: Any) -> bytes:
-    content: bytes = response.SerializeToString()
-    return content
 
 
 def _refusal(reason: str) -> "grpc.RpcMethodHandler[Any, Any]":
