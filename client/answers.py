@@ -13,8 +13,8 @@ from client.proto.serving_pb2 import (
     PredictResponse,
     SignatureDefMap,
 )
-from client.proto.tensor_pb2 import DataType, TensorInfo
-from client.tensors import Array, unpack
+from client.proto.tensor_pb2 import TensorInfo
+from client.tensors import Array, type_name, unpack
 
 _TYPES = {
     contract.PROBABILITIES: "float",
@@ -94,7 +94,7 @@ def _unpack(response: PredictResponse, wanted: Mapping[str, tuple[int, ...]]) ->
         raise ValueError(f"no output {', '.join(sorted(missing))}")
     outputs = {name: unpack(response.outputs[name]) for name in wanted}
     for name, shape in wanted.items():
-        if (dtype := _name(response.outputs[name].dtype)) != _TYPES[name]:
+        if (dtype := type_name(response.outputs[name].dtype)) != _TYPES[name]:
             raise ValueError(f"output {name} is {dtype} instead of {_TYPES[name]}")
         if outputs[name].shape != shape:
             raise ValueError(f"output {name} has shape {list(outputs[name].shape)} where {list(shape)} was asked for")
@@ -140,8 +140,4 @@ def _differences(kind: str, wanted: Mapping[str, str], found: Mapping[str, Tenso
 
 def _form(info: TensorInfo) -> str:
     sizes = "unknown rank" if info.tensor_shape.unknown_rank else ",".join(str(d.size) for d in info.tensor_shape.dim)
-    return f"{_name(info.dtype)} [{sizes}]"
-
-
-def _name(dtype: DataType) -> str:
-    return DataType.Name(dtype).removeprefix("DT_").lower()
+    return f"{type_name(info.dtype)} [{sizes}]"

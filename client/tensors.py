@@ -40,6 +40,11 @@ def data_type(array: Array) -> DataType:
     return _DATA_TYPES[kind]
 
 
+def type_name(dtype: int) -> str:
+    """Give TensorFlow's name of a type, such as `uint8`."""
+    return DataType.Name(dtype).removeprefix("DT_").lower()
+
+
 def _describe(array: Array, proto: TensorProto) -> None:
     proto.dtype = data_type(array)
     proto.tensor_shape.SetInParent()  # a scalar has a shape too, one without sizes

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from client.proto.tensor_pb2 import DataType, TensorProto
-from client.tensors import Array, unpack
+from client.tensors import Array, type_name, unpack
 from serving.errors import ServingError, invalid
-from serving.signatures import type_name
 
 LONGEST_QUOTE = 1024
 """Characters of a wrong value that an error repeats; TensorFlow Serving repeats it whole, however long."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from client.contract import IMAGES, SERVING_SIGNATURE
 from client.proto.tensor_pb2 import DataType, SignatureDef, TensorInfo, TensorProto
-from client.tensors import READABLE, Array, unpack
+from client.tensors import READABLE, Array, type_name, unpack
 from serving.errors import ServingError, invalid
 
 Signatures = Mapping[str, SignatureDef]
@@ -130,11 +130,6 @@ def _decode(alias: str, wanted: Wanted, tensor: TensorProto) -> Input:
         return Input(tensor.dtype, unpack(tensor))
     except ValueError:
         raise invalid(f"tensor parsing error: {alias}") from None
-
-
-def type_name(dtype: int) -> str:
-    """Give TensorFlow's name of a type, such as `uint8`."""
-    return DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def _check_shape(alias: str, sizes: list[int] | None, shape: tuple[int, ...]) -> None:
