@@ -9,14 +9,12 @@ from contextlib import suppress
 import grpc
 import numpy as np
 
-from client.contract import MODEL_SERVICE, PREDICTION_SERVICE
+from client.contract import MODEL_SERVICE
 from client.proto.config_pb2 import ReloadConfigRequest
 from client.proto.serving_pb2 import GetModelMetadataRequest, GetModelStatusRequest, PredictRequest, PredictResponse
 from client.proto.tensor_pb2 import DataType, TensorProto
+from client.questions import METADATA, PREDICT, STATUS
 
-PREDICT = f"/{PREDICTION_SERVICE}/Predict"
-METADATA = f"/{PREDICTION_SERVICE}/GetModelMetadata"
-STATUS = f"/{MODEL_SERVICE}/GetModelStatus"
 RELOAD = f"/{MODEL_SERVICE}/HandleReloadConfigRequest"
 DOCUMENTED = {
     PREDICT: {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"},

@@ -30,10 +30,9 @@ from benchmarks import machine
 from benchmarks.load import GENERATOR, GRPC_HEADERS, framed
 from benchmarks.servers import running
 from benchmarks.wires import predict_request
-from client.contract import PREDICTION_SERVICE
+from client.questions import PREDICT
 from client.tensors import Array
 
-METHOD = f"/{PREDICTION_SERVICE}/Predict"
 FACTOR = 4
 CONNECTIONS, STREAMS = 8, 200
 WARM_UP_SECONDS = 0.5
@@ -74,7 +73,7 @@ def percentile(latencies: list[float], percent: int) -> float:
 def ask(channel: grpc.Channel, request: bytes, seconds: float, pause_seconds: float = 0) -> Outcomes:
     """Ask one at a time. Raises grpc.RpcError for a failure that is no refusal."""
     outcomes, end = Outcomes(), time.perf_counter() + seconds
-    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
     while (start := time.perf_counter()) < end:
         kept = outcomes.answered
         try:
@@ -94,7 +93,7 @@ def flood(address: str, request: bytes, rate: float, seconds: float) -> Iterator
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder, "request")
         body.write_bytes(framed(request))
-        command = ["h2load", f"http://{address}{METHOD}", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-d", str(body)]
+        command = ["h2load", f"http://{address}{PREDICT}", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-d", str(body)]
         command += ["--rps", f"{rate / CONNECTIONS:.3f}", "-D", f"{seconds * 1000:.0f}ms"]
         command += GRPC_HEADERS
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:

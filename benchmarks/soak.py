@@ -24,15 +24,16 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.servers import Server, running
+from benchmarks.wires import predict_request
 from client.console import shown
-from client.contract import IMAGES, MODEL_SERVICE, PREDICTION_SERVICE
+from client.contract import IMAGES, MODEL_SERVICE
 from client.proto.config_pb2 import ModelConfig, ReloadConfigRequest
-from client.proto.serving_pb2 import ModelSpec, PredictRequest, PredictResponse
+from client.proto.serving_pb2 import PredictRequest, PredictResponse
+from client.questions import PREDICT
 from client.tensors import Array, pack_content, unpack
 from serving import versions
 from serving.model import Model
 
-PREDICT = f"/{PREDICTION_SERVICE}/Predict"
 RELOAD = f"/{MODEL_SERVICE}/HandleReloadConfigRequest"
 IN_FLIGHT = 8
 KEPT = 3
@@ -119,7 +120,7 @@ class Soak:
             waiting: deque[tuple[slice, grpc.Future]] = deque()
             for number in itertools.takewhile(lambda _: time.monotonic() < end, range(count)):
                 part = slice(number % 32, number % 32 + (1 if number % 4 else 1 + number % 32))
-                waiting.append((part, predict.future(_request(self.images[part]), timeout=60)))
+                waiting.append((part, predict.future(predict_request("digits", self.images[part]), timeout=60)))
                 if len(waiting) >= IN_FLIGHT:
                     self._judge(*waiting.popleft())
                 if number % max(1, count // MEMORY_SAMPLES) == 0:
@@ -142,11 +143,6 @@ class Soak:
 def _waits_for(left: threading.Event) -> Iterator[bytes]:
     left.wait()
     yield from ()
-
-
-def _request(images: Array) -> bytes:
-    request = PredictRequest(model_spec=ModelSpec(name="digits"), inputs={IMAGES: pack_content(images)})
-    return request.SerializeToString()
 
 
 def _probabilities(version_dir: Path, images: Array) -> Array:

@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from client.contract import IMAGES, PREDICTION_SERVICE, PROBABILITIES
+from client.contract import IMAGES, PROBABILITIES
 from client.proto.serving_pb2 import ModelSpec, PredictRequest, PredictResponse
+from client.questions import PREDICT
 from client.tensors import Array, pack_content, unpack
 
 TIMEOUT_SECONDS = 10
@@ -38,7 +39,7 @@ class Wire:
 
 def predict(model: str) -> Wire:
     """TensorFlow Serving's Predict."""
-    return Wire(f"/{PREDICTION_SERVICE}/Predict", True, partial(predict_request, model), _predict_probabilities)
+    return Wire(PREDICT, True, partial(predict_request, model), _predict_probabilities)
 
 
 def predict_request(model: str, images: Array) -> bytes:
