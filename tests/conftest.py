@@ -319,12 +319,13 @@ def launch(model_root: Path, start) -> Callable[..., Server]:
 
 @pytest.fixture
 def publish(model_root: Path) -> Callable[..., int]:
-    """Publish a copy of the trained digits/1 as the next version of a model under a root."""
+    """Publish a copy of the trained digits/1, also one without a file, as the next version of a model under a root."""
 
-    def publish(root: Path, damage: Callable[[Path], None] = lambda directory: None, name: str = "digits") -> int:
+    def publish(root: Path, without: str | None = None, name: str = "digits") -> int:
         with versions.staging(root / name) as directory:
             shutil.copytree(model_root / "digits" / "1", directory, dirs_exist_ok=True)
-            damage(directory)
+            if without:
+                (directory / without).unlink()
             return int(versions.publish(directory).name)
 
     return publish

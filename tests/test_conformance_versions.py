@@ -41,10 +41,6 @@ def needs_the_disk(request: pytest.FixtureRequest) -> None:
         pytest.skip("changes the model folders, which are on the other server's disk")
 
 
-def without_graph(directory: Path) -> None:
-    (directory / versions.GRAPH_FILE).unlink()
-
-
 def add_endless(root: Path, name: str) -> None:
     """Add a version whose load never ends, as on a dead mount: whoever opens its graph waits for ever."""
     staging = root / name / ".staging"
@@ -117,7 +113,7 @@ def test_a_new_version_takes_over_and_the_old_one_ends_well(root: Path, start, p
 
 def test_a_broken_version_ends_with_its_error_and_the_old_one_serves_on(root: Path, start, publish, wait_until) -> None:
     server = start(root)
-    publish(root, without_graph)
+    publish(root, without=versions.GRAPH_FILE)
     wait_until(lambda: server.states() == [(2, "END", 5), (1, "AVAILABLE", 0)])
     request = GetModelStatusRequest(model_spec=ModelSpec(name="digits"))
     told = ModelServiceStub(server.channel).GetModelStatus(request, timeout=TIMEOUT).model_version_status[0].status
@@ -138,7 +134,7 @@ def test_a_file_whose_name_is_a_number_is_a_version_without_a_graph(root: Path, 
 
 def test_a_broken_version_serves_as_soon_as_its_files_are_mended(root: Path, start, publish, wait_until) -> None:
     server = start(root)
-    publish(root, without_graph)
+    publish(root, without=versions.GRAPH_FILE)
     wait_until(lambda: server.states() == [(2, "END", 5), (1, "AVAILABLE", 0)])
     shutil.copy(root / "digits" / "1" / versions.GRAPH_FILE, root / "digits" / "2")
     wait_until(lambda: server.states() == [(2, "AVAILABLE", 0), (1, "END", 0)])
@@ -215,8 +211,8 @@ def test_a_base_path_that_is_gone_unloads_nothing(root: Path, start) -> None:
 def test_the_policy_chooses_the_versions_and_passes_over_broken_ones(
     root: Path, serve, publish, policy: str, served: set[int]
 ) -> None:
-    for damage in (None, without_graph, None):
-        publish(root, damage or (lambda directory: None))
+    for missing in (None, versions.GRAPH_FILE, None):
+        publish(root, without=missing)
     server = serve(model(root, policy))
     assert versions_of(server) == served
     assert server.version() == max(served)
@@ -300,7 +296,7 @@ def test_a_label_that_a_file_moves_to_a_version_that_does_not_answer_stays_where
     root: Path, serve, publish, tmp_path: Path, number: int, line: str
 ) -> None:
     publish(root)
-    publish(root, without_graph)
+    publish(root, without=versions.GRAPH_FILE)
     server = serve(model(root, "specific { versions: 1 }", stable=1))
     write(tmp_path, model(root, f"specific {{ versions: 2 versions: {number} }}", stable=number))
     assert server.wait_for("warning: ") == f"warning: digits: {line.format(root=root)}"
@@ -356,7 +352,7 @@ def test_a_reload_takes_out_a_model_of_which_a_version_loads_without_end(root: P
 
 def test_a_new_model_that_fails_is_told_and_holds_up_no_other(root: Path, serve, publish) -> None:
     server = serve(model(root))
-    publish(root, without_graph, name="broken")
+    publish(root, without=versions.GRAPH_FILE, name="broken")
     code, text = failure(reload, server, model(root), model(root, name="broken"), model(root, name="A"))
     assert (code, text) == (
         "UNKNOWN",

@@ -31,14 +31,6 @@ TIMEOUT = 30
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
-def without_graph(directory: Path) -> None:
-    (directory / versions.GRAPH_FILE).unlink()
-
-
-def without_litert(directory: Path) -> None:
-    (directory / versions.LITERT_FILE).unlink()
-
-
 def test_it_says_what_it_serves_where_and_how_to_try_it(root: Path, start) -> None:
     server = start(root)
     address = server.wait_for("listening on ").split()[2]
@@ -56,9 +48,9 @@ def test_it_says_what_it_serves_where_and_how_to_try_it(root: Path, start) -> No
 
 def test_a_broken_version_is_reported_once_and_the_old_one_serves_on(root: Path, start, publish) -> None:
     server = start(root)
-    publish(root, without_graph)
+    publish(root, without=versions.GRAPH_FILE)
     line = server.wait_for("error: digits/2")
-    publish(root, without_graph)  # a second one, so that the first has been looked at again
+    publish(root, without=versions.GRAPH_FILE)  # a second one, so that the first has been looked at again
     server.wait_for("error: digits/3")
     assert line == (
         "error: digits/2: not served: Specified file path does not appear to contain a SavedModel bundle (should have "
@@ -71,7 +63,7 @@ def test_a_broken_version_is_reported_once_and_the_old_one_serves_on(root: Path,
 
 
 def test_a_restart_with_a_broken_newest_version_serves_the_one_below(root: Path, start, publish) -> None:
-    publish(root, without_graph)
+    publish(root, without=versions.GRAPH_FILE)
     assert start(root).version() == 1
 
 
@@ -136,7 +128,7 @@ def test_a_model_folder_that_is_given_as_the_root_is_pointed_out(root: Path, sta
 
 
 def test_a_version_without_litert_file_is_served_with_tensorflow_and_it_says_so(root: Path, start, publish) -> None:
-    publish(root, without_litert)
+    publish(root, without=versions.LITERT_FILE)
     server = start(root)
     line = server.wait_for("digits/2: serving")
     assert line.startswith("digits/2: serving with TensorFlow, because it has no LiteRT file (loaded in ")
@@ -166,7 +158,7 @@ def test_a_version_that_is_deleted_while_it_is_looked_at_brings_no_tensorflow(ro
 
 def test_without_tensorflow_such_a_version_says_what_is_missing(root: Path, start, tmp_path: Path, publish) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('not installed')")
-    publish(root, without_litert)
+    publish(root, without=versions.LITERT_FILE)
     server = start(root, PYTHONPATH=str(tmp_path))
     assert server.lines[0] == (
         "error: digits/2: not served: it has no LiteRT file, and TensorFlow, which can serve it without, is not "
@@ -192,7 +184,7 @@ def test_no_request_fails_while_five_versions_come_and_go(root: Path, start, pub
     for client in clients:
         client.start()
     for number in (2, 3, 4, 5, 6):
-        publish(root, without_graph if number == 4 else lambda directory: None)
+        publish(root, without=versions.GRAPH_FILE if number == 4 else None)
         server.wait_for("error: digits/4" if number == 4 else f"digits/{number}: serving")
         wait_until(lambda number=number: answers[3 if number == 4 else number] > 20)
     for number in (1, 2, 3, 4, 6):
