@@ -10,7 +10,7 @@ import tensorflow as tf
 from training import evaluate, recipes
 from training.architectures import ARCHITECTURES
 from training.augment import distort
-from training.cli import Letter
+from training.cli import LETTERS
 from training.layers import BatchNormalization, Conv2D, Inception, LocalResponseNormalization
 from training.results import MODELS
 
@@ -44,7 +44,7 @@ def images():
 
 
 def test_the_letters_are_the_same_everywhere():
-    assert list(ARCHITECTURES) == [letter.value for letter in Letter] == [*LAYERS, "G", "H"]
+    assert list(ARCHITECTURES) == [*LETTERS] == [*LAYERS, "G", "H"]
     assert list(MODELS) == [*ARCHITECTURES, "ensemble"]
 
 

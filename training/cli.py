@@ -2,9 +2,8 @@
 
 import signal
 from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,50 +19,15 @@ app = typer.Typer(rich_markup_mode=None)
 
 LAST_SEED = 2**32 - 1
 """NumPy takes no higher one."""
+LETTERS = "ABCDEFGH"
+"""The architectures."""
 
 
-class Letter(StrEnum):
-    """The architectures."""
-
-    A = "A"
-    B = "B"
-    C = "C"
-    D = "D"
-    E = "E"
-    F = "F"
-    G = "G"
-    H = "H"
-
-
-def _letter(text: str) -> Letter:
+def _letter(text: str) -> str:
     """Read a letter, also a small one."""
-    try:
-        return Letter(text.upper())
-    except ValueError:
-        raise typer.BadParameter(f"'{text}' is no model: give letters from A to H.") from None
-
-
-class RecipeName(StrEnum):
-    """How to fit."""
-
-    tuned = "tuned"
-    notebook = "notebook"
-
-
-class Precision(StrEnum):
-    """What to compute in; weights are kept, and models exported, in float32."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Device(StrEnum):
-    """Where to fit."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
+    if text.upper() not in [*LETTERS]:
+        raise typer.BadParameter(f"'{text}' is no model: give letters from A to H.")
+    return text.upper()
 
 
 Models = Annotated[Path, typer.Option("--models", envvar="DIGITS_MODELS", help="Model root.")]
@@ -73,12 +37,12 @@ Data = Annotated[Path | None, typer.Option("--data", help="An mnist.npz, or a fo
 @app.command()
 def train(
     letters: Annotated[
-        list[Letter] | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[A B C D E F G H]", parser=_letter, autocompletion=lambda: [*Letter], help="Models; default all."
+            metavar="[A B C D E F G H]", parser=_letter, autocompletion=lambda: [*LETTERS], help="Models; default all."
         ),
     ] = None,
-    recipe: Annotated[RecipeName, typer.Option(help="Ours, or the author's.")] = RecipeName.tuned,
+    recipe: Annotated[Literal["tuned", "notebook"], typer.Option(help="Ours, or the author's.")] = "tuned",
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LAST_SEED, help="The same seed on one thread gives the same weights.")
@@ -91,13 +55,16 @@ def train(
     runs: Annotated[Path, typer.Option("--runs", help="Where logs and weights go; TensorBoard reads it.")] = Path(
         "runs"
     ),
-    device: Annotated[Device, typer.Option(help="auto takes GPUs where there are any.")] = Device.auto,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="auto takes GPUs where there are any.")
+    ] = "auto",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Models trained side by side; default one a core, with --device gpu one.")
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="bfloat16 and float16 are faster where the hardware has them.")
-    ] = (Precision.float32),
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="bfloat16 and float16 are faster where the hardware has them."),
+    ] = "float32",
     resume: Annotated[bool, typer.Option(help="Go on with the same training where it was killed.")] = True,
     cluster: Annotated[
         str | None,
@@ -118,7 +85,7 @@ def train(
 
     _interrupt_by_sigterm()
     require("training", "tensorflow")
-    chosen = sorted(set(letters or Letter), reverse=True)  # the largest first: no core is idle at the end
+    chosen = sorted(set(letters or LETTERS), reverse=True)  # the largest first: no core is idle at the end
     trainings = len(chosen) * seeds
     if ensemble and ensemble > trainings:
         raise UsageError(
@@ -135,17 +102,17 @@ def train(
     parallel, threads = _side_by_side(jobs, trainings, device, cluster)
     todo = [
         Job(
-            letter=letter.value,
-            name=letter.value if seeds == 1 else f"{letter.value} seed {number}",
+            letter=letter,
+            name=letter if seeds == 1 else f"{letter} seed {number}",
             run_dir=runs,
-            recipe=recipe.value,
+            recipe=recipe,
             epochs=epochs,
             seed=number,
             limit=limit,
             data=data,
-            device=device.value,
+            device=device,
             threads=threads,
-            precision=precision.value,
+            precision=precision,
         )
         for letter in chosen
         for number in range(seed, seed + seeds)
@@ -155,7 +122,7 @@ def train(
     _conclude(outcome, models)
 
 
-def _side_by_side(asked: int | None, trainings: int, device: Device, cluster: str | None) -> tuple[int, int]:
+def _side_by_side(asked: int | None, trainings: int, device: str, cluster: str | None) -> tuple[int, int]:
     """Give how many models train at once, and the threads of each."""
     from training import hosts
 
@@ -164,15 +131,15 @@ def _side_by_side(asked: int | None, trainings: int, device: Device, cluster: st
     elif cluster:
         parallel = asked or trainings  # the nodes' room decides
     else:
-        parallel = asked or (1 if device is Device.gpu else min(trainings, usable_cores()))
+        parallel = asked or (1 if device == "gpu" else min(trainings, usable_cores()))
     return parallel, 1 if cluster else max(1, usable_cores() // parallel)
 
 
-def _runner(cluster: str | None, device: Device) -> "AbstractContextManager[Runner]":
+def _runner(cluster: str | None, device: str) -> "AbstractContextManager[Runner]":
     if cluster:
         from training.cluster import runner_on
 
-        return runner_on(cluster, device.value, threads=1)
+        return runner_on(cluster, device, threads=1)
     from training.workers import run
 
     return nullcontext(run)
