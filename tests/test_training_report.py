@@ -284,7 +284,6 @@ def test_the_model_card_names_confusions_accuracies_and_mistakes(model_root):
             {"members": [{"model": "G", "seed": 3}, {"model": "D", "seed": 3}]},
             "D G OWN --seed 3 --ensemble 2",
         ),
-        ("ensemble", {"members": ["G_2026-11-24", "D_2026-11-24"]}, "D G OWN --seed 3 --ensemble 2"),
     ],
 )
 def test_the_model_card_names_the_command_that_makes_the_model_again(model, content, command):

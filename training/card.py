@@ -99,19 +99,13 @@ def _changes(recipe: dict[str, Any]) -> str:
 def command(own: Result, content: dict[str, Any]) -> str:
     """Give the command that makes this model again; an ensemble's trains its members and what lies between them."""
     members = content.get("members") or []
-    told = [one if isinstance(one, dict) else _of_run(one, own) for one in members]
-    told = told or [{"model": own.model, "seed": own.seed}]
+    told = members or [{"model": own.model, "seed": own.seed}]
     seeds = [one["seed"] for one in told]
     asked = {"recipe": own.recipe, **(content.get("settings") or {}), "seed": min(seeds)}
     asked |= {"seeds": max(seeds) - min(seeds) + 1, "letter": None, "ensemble": len(members)}
     letters = {one["model"] for one in told}
     words = [f"--{name} {value}" for name, value in asked.items() if value != _DEFAULTS.get(name)]
     return " ".join(["digits train", *sorted(letters), *words])
-
-
-def _of_run(run: str, own: Result) -> dict[str, Any]:
-    """Tell what is known of a member of the first ensembles, which told no more than their runs' names."""
-    return {"model": run.partition("_")[0], "seed": own.seed}
 
 
 def _details(matrix: confusion.Matrix) -> str:
