@@ -67,14 +67,12 @@ class AdamW(OneCycle):
         rate = self.rate(step)
         momentum = state["momentum"] + (1 - 0.9) * (gradient - state["momentum"])
         velocity = state["velocity"] + (1 - 0.99) * (tf.square(gradient) - state["velocity"])
-        unbiased = rate * tf.sqrt(1 - 0.99**count) / (1 - 0.9**count)
         kept = state["weights"] * (1 - rate * self.weight_decay * layout.kernels)
-        weights = kept - unbiased * momentum / (tf.sqrt(velocity) + 1e-7)
+        weights = kept - _adam(momentum, velocity, count, rate)
         return {"weights": weights, "momentum": momentum, "velocity": velocity}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Muon(OneCycle):
+class Muon(AdamW):
     """Muon (Jordan et al. 2024) for the hidden kernels, AdamW for all other weights.
 
     A hidden layer's step has all its singular values near one: directions that the gradient shows weakly are learned
@@ -82,9 +80,6 @@ class Muon(OneCycle):
     arithmetic is keras.optimizers.Muon's, which leaves convolutions to AdamW; here a kernel is the matrix
     [height · width · channels, filters].
     """
-
-    weight_decay: float
-    slots = ("momentum", "velocity")
 
     def update(self, state: State, gradient: Tensor, layout: Layout, step: Tensor) -> State:
         """Let kernels decay, then step."""
@@ -103,9 +98,9 @@ class Muon(OneCycle):
         return {"weights": kept - rate * taken, "momentum": momentum, "velocity": velocity}
 
 
-def _adam(momentum: Tensor, velocity: Tensor, count: Tensor) -> Tensor:
-    """Give Adam's step number `count` for a rate of one; betas 0.9 and 0.99."""
-    return tf.sqrt(1 - 0.99**count) / (1 - 0.9**count) * momentum / (tf.sqrt(velocity) + 1e-7)
+def _adam(momentum: Tensor, velocity: Tensor, count: Tensor, rate: Tensor = 1.0) -> Tensor:
+    """Give Adam's step number `count`; betas 0.9 and 0.99."""
+    return rate * tf.sqrt(1 - 0.99**count) / (1 - 0.9**count) * momentum / (tf.sqrt(velocity) + 1e-7)
 
 
 def orthogonal(kernel: Tensor) -> Tensor:
