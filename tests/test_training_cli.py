@@ -158,14 +158,12 @@ def test_a_training_whose_words_cannot_be_written_goes_on(unheard, name):
 
 
 def test_the_same_seed_on_one_thread_gives_the_same_weights(unheard):
-    import keras
-
-    from training.layers import CUSTOM_OBJECTS
+    from training import layers
 
     def weights(name):
         [run_dir] = (unheard / name).glob("A_*")
         assert results.read(run_dir).device == "CPU, 1 thread"
-        return keras.saving.load_model(run_dir / "model.keras", CUSTOM_OBJECTS, compile=False).get_weights()
+        return layers.load(run_dir / "model.keras").get_weights()
 
     for one, other in zip(weights("full"), weights("left"), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -458,9 +456,7 @@ def test_of_several_seeds_the_best_by_validation_is_exported_with_the_spread_of_
 
 
 def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
-    import keras
-
-    from training.layers import CUSTOM_OBJECTS
+    from training import layers
 
     folder, finished = several
     assert "ensemble  exported and checked: models/ensemble/1" in finished.stderr
@@ -469,7 +465,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(several, mnist_test):
 
     def answers(pattern):
         paths = (folder / "runs").glob(f"{pattern}/model.keras")
-        return [keras.saving.load_model(path, CUSTOM_OBJECTS, compile=False)(images).numpy() for path in paths]
+        return [layers.load(path)(images).numpy() for path in paths]
 
     [mean] = answers("ensemble_*")
     np.testing.assert_allclose(mean, np.mean(answers("A_*"), axis=0), atol=1e-6)

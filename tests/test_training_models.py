@@ -11,7 +11,7 @@ from training import evaluate, recipes
 from training.architectures import ARCHITECTURES
 from training.augment import distort
 from training.cli import LETTERS
-from training.layers import BatchNormalization, Conv2D, Inception, LocalResponseNormalization
+from training.layers import BatchNormalization, Conv2D, Inception, LocalResponseNormalization, load
 from training.results import MODELS
 
 LAYERS = {
@@ -120,7 +120,7 @@ def test_an_inception_concatenates_its_four_branches():
 def test_a_saved_model_with_our_layers_loads_and_answers_the_same(letter, tmp_path, images):
     model = ARCHITECTURES[letter].build()
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded = load(tmp_path / "model.keras")
     x = images[..., None].astype(np.float32)
     np.testing.assert_array_equal(model(x), loaded(x))
 

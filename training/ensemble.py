@@ -24,8 +24,7 @@ def join(run_dirs: list[Path], run_dir: Path, data_path: Path | None) -> results
     """Make a finished run of finished runs, evaluated and ready for export."""
     configure("cpu")
     rows = [results.read(member) for member in run_dirs]
-    files = [member / "model.keras" for member in run_dirs]
-    model = build([keras.saving.load_model(f, custom_objects=layers.CUSTOM_OBJECTS, compile=False) for f in files])
+    model = build([layers.load(member / "model.keras") for member in run_dirs])
     images = max(row.images for row in rows)
     evaluation = evaluate.evaluate(model, data.load(data_path).limit(images))
     model.save(run_dir / "model.keras")

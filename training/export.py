@@ -39,7 +39,7 @@ def export(run_dir: Path, rows: list[results.Result], models: Path, data_path: P
     Raises DigitsError when the exported files, loaded in a fresh process, answer differently from Keras.
     """
     configure("cpu")
-    model = keras.saving.load_model(run_dir / "model.keras", custom_objects=layers.CUSTOM_OBJECTS, compile=False)
+    model = layers.load(run_dir / "model.keras")
     mnist = data.load(data_path)
     own = results.read(run_dir)
     rows = [dataclasses.replace(row, served=row.run == own.run) for row in rows]

@@ -1,5 +1,6 @@
 """Layers that Keras lacks or computes slowly, registered and serialisable: no Lambda layer, which is unsafe to load."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -127,7 +128,6 @@ class Inception(keras.layers.Layer):
         return {**super().get_config(), **self.sizes}
 
 
-CUSTOM_OBJECTS = {
-    layer.__name__: layer for layer in (Conv2D, BatchNormalization, LocalResponseNormalization, Inception)
-}
-"""For `keras.saving.load_model`; importing this module registers them as well."""
+def load(path: Path) -> keras.Model:
+    """Read a saved model that may have these layers; importing this module has registered them."""
+    return keras.saving.load_model(path, compile=False)
