@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from client.errors import DigitsError
 from serving.versions import why
+from training.results import HALF
 
 Array = NDArray[np.uint8]
 Arrays = dict[str, Array]
-
-VALIDATION_IMAGES = 5_000
 
 SHAPES = {
     "train_images": (60_000, 28, 28),
@@ -115,9 +114,9 @@ def _refusal(source: str, name: str, found: str, expected: str) -> str:
 
 
 def _split(arrays: Arrays, source: str) -> Mnist:
-    images, labels, half = arrays["test_images"], arrays["test_labels"], VALIDATION_IMAGES
+    images, labels = arrays["test_images"], arrays["test_labels"]
     train = arrays["train_images"], arrays["train_labels"]
-    return Mnist(*train, images[:half], labels[:half], images[half:], labels[half:], source)
+    return Mnist(*train, images[:HALF], labels[:HALF], images[HALF:], labels[HALF:], source)
 
 
 def _read_npz(path: Path) -> Arrays:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from client.contract import CLASSES, IMAGE_SIZE
 from training.augment import distort
-from training.data import VALIDATION_IMAGES, Array, Mnist
+from training.data import Array, Mnist
+from training.results import HALF
 from training.upstroke import with_upstrokes
 
 BATCH = 500
@@ -96,7 +97,7 @@ def _mistakes(probabilities: Probabilities, labels: Array) -> list[dict[str, Any
     surest = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:HARDEST]
     return [
         {
-            "index": int(index) + VALIDATION_IMAGES,
+            "index": int(index) + HALF,
             "digit": int(labels[index]),
             "answer": int(answers[index]),
             "probability": round(float(probabilities[index].max()), 4),
