@@ -139,7 +139,7 @@ def _runner(cluster: str | None, device: str) -> "AbstractContextManager[Runner]
     if cluster:
         from training.cluster import runner_on
 
-        return runner_on(cluster, device, threads=1)
+        return runner_on(cluster, device)
     from training.workers import run
 
     return nullcontext(run)

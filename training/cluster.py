@@ -21,8 +21,8 @@ LOOK_SECONDS = 0.2
 
 
 @contextmanager
-def runner_on(address: str, device: str, threads: int) -> Iterator[Runner]:
-    """Give what runs tasks on a cluster while the block lasts; each has so many CPUs, and a GPU where there are any.
+def runner_on(address: str, device: str) -> Iterator[Runner]:
+    """Give what runs tasks on a cluster while the block lasts; each has a CPU, and a GPU where there are any.
 
     Raises DigitsError without a cluster, UsageError when a GPU is asked for and no node has one.
     """
@@ -31,7 +31,7 @@ def runner_on(address: str, device: str, threads: int) -> Iterator[Runner]:
         if device == "gpu" and not gpus:  # Ray would wait for one
             raise UsageError(f"no GPU in the cluster at {address}. Train with --device cpu, or add a node with one.")
         # A fresh process for each, as workers has: TensorFlow's memory and seeds are its own.
-        resources = {"num_cpus": threads, "num_gpus": gpus, "max_calls": 1, "max_retries": TRIES_AGAIN}
+        resources = {"num_cpus": 1, "num_gpus": gpus, "max_calls": 1, "max_retries": TRIES_AGAIN}
         yield partial(run, ray, resources)
 
 
