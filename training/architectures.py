@@ -108,7 +108,7 @@ def g() -> Layers:
     """Models G and H, ours, batch normalization throughout: 121,146 parameters. `digits train G`.
 
     Five seeds of `tuned` gave 33, 25, 30, 23 and 32 errors on the 10,000 images that it was not trained on (mean
-    .9971), in 434 to 454 core seconds each (AVX2). Wider nets gave no more in the same time. H, trained on ones with
+    .9971), in 429 to 454 core seconds each (AVX2). Wider nets gave no more in the same time. H, trained on ones with
     upstrokes, too, gave 35, 36, 34, 29 and 37 (mean .9966): docs/accuracy.md.
     """
     first = [*_normalized(16, 5, strides=2), *_normalized(24, 3), keras.layers.MaxPooling2D(2)]
