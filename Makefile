@@ -36,8 +36,7 @@ proto: $(INSTALLED)  ## regenerate the messages
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. client/proto/tensor.proto client/proto/serving.proto client/proto/config.proto
 
 readme: $(INSTALLED)  ## put the JSON files of docs/ into the tables of README.md and docs/scale.md
-	$(BIN)/python -m docs.readme
-	$(BIN)/python -m docs.scale
+	$(BIN)/python -m docs.tables
 
 clean:
 	rm -rf $(VENV) models runs samples report

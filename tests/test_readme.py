@@ -3,19 +3,15 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_results_table_is_the_one_of_results_json():
-    filled = runpy.run_path(str(ROOT / "docs/readme.py"))["filled"]
-    readme = (ROOT / "README.md").read_text()
-    assert filled(readme) == readme, "run: make readme"
-
-
-def test_the_figures_about_scale_are_those_of_cluster_json():
-    filled = runpy.run_path(str(ROOT / "docs/scale.py"))["filled"]
-    page = (ROOT / "docs/scale.md").read_text()
-    assert filled(page) == page, "run: make readme"
+@pytest.mark.parametrize("page", ["README.md", "docs/scale.md"])
+def test_the_tables_are_those_of_the_json_files(page):
+    filled = runpy.run_path(str(ROOT / "docs/tables.py"))["filled"]
+    assert filled(page) == (ROOT / page).read_text(), "run: make readme"
 
 
 def test_the_two_commands_are_at_the_top_and_exist():

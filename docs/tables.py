@@ -1,6 +1,7 @@
-"""Fill docs/scale.md's tables from docs/cluster.json and docs/cluster_work.json: `make readme`. A test compares.
+"""Fill the tables of README.md and docs/scale.md from the JSON files of docs/: `make readme`. A test compares.
 
-The files are what benchmarks/cluster.py and benchmarks/cluster_work.py write with --out.
+docs/cluster.json and docs/cluster_work.json are what benchmarks/cluster.py and benchmarks/cluster_work.py write with
+--out.
 """
 
 import json
@@ -8,7 +9,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+from training.results import Result
+from training.table import to_markdown
+
+ROOT = Path(__file__).parent.parent
 END = "<!-- end of figures -->"
 NAMES = {"embedded": "`digits serve`", "cluster": "`digits serve --cluster`", "cluster, usual": "the usual Ray replica"}
 USUAL = "cluster, usual"
@@ -18,13 +22,19 @@ Runs = list[dict[str, Any]]
 
 
 def filled(page: str) -> str:
-    """Give the page's text with a table for each JSON file, between its markers."""
-    for name, to_markdown in (("cluster", serving), ("cluster_work", work)):
+    """Give a page's text with a table for each of its JSON files, between its markers."""
+    text = (ROOT / page).read_text()
+    for name, render in PAGES[page].items():
         begin = f"<!-- figures of {name}.json: make readme -->"
-        before, _, rest = page.partition(begin)
-        table = to_markdown(json.loads((HERE / f"{name}.json").read_text()))
-        page = f"{before}{begin}\n{table}\n{END}{rest.partition(END)[2]}"
-    return page
+        before, _, rest = text.partition(begin)
+        content = render(json.loads((ROOT / f"docs/{name}.json").read_text()))
+        text = f"{before}{begin}\n{content}\n{END}{rest.partition(END)[2]}"
+    return text
+
+
+def results(rows: Runs) -> str:
+    """Render the exercise's table."""
+    return to_markdown([Result(**row) for row in rows])
 
 
 def serving(document: dict[str, Any]) -> str:
@@ -67,6 +77,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+PAGES = {"README.md": {"results": results}, "docs/scale.md": {"cluster": serving, "cluster_work": work}}
+
 if __name__ == "__main__":
-    path = HERE / "scale.md"
-    path.write_text(filled(path.read_text()))
+    for page in PAGES:
+        (ROOT / page).write_text(filled(page))
