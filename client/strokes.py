@@ -34,6 +34,10 @@ AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
 NEXT_LINE = 0.1
 """How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
+LETTER, LETTERS = 0.4, 3
+"""Length of a letter of small print, of the digit's beside it, and how many there are; fewer are parts of the digit."""
+SPACED = 0.8
+"""Space between the digit and that line, of the letters' length; the dots of a dotted digit are nearer together."""
 APART = 4
 """Pixels from a digit's box at which its soft edges have ended."""
 
@@ -49,14 +53,27 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
     if free and free[0].length > SMALLEST * max(shape):
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach, palest = 0.5 * main.length, SAME_PEN * tone(main, ink)
+    reach, palest, letters = 0.5 * main.length, SAME_PEN * tone(main, ink), print_around(main, pieces)
     digit = [main]
-    for region in sorted(pieces, key=lambda region: gap(region, main)):
+    for region in sorted((one for one in pieces if one not in letters), key=lambda region: gap(region, main)):
         near = region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit)
         if near and not is_underline(region, digit) and tone(region, ink) > palest:
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
     return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def print_around(main: Region, pieces: list[Region]) -> list[Region]:
+    """Mends small print above or below a digit: gives its letters, of which there are several."""
+    small = [one for one in pieces if one.length < LETTER * main.length]
+    rows = [one for one in small if one.bottom <= main.top], [one for one in small if one.top >= main.bottom]
+    return [one for row in rows if len(row) >= LETTERS and _is_apart(row, main) for one in row]
+
+
+def _is_apart(row: list[Region], main: Region) -> bool:
+    """Tell whether there is space between a row and what is above or below; between the dots of a line is none."""
+    space = min(max(main.top - one.bottom, one.top - main.bottom) for one in row)
+    return space > SPACED * max(one.length for one in row)
 
 
 def tone(region: Region, ink: Grey) -> float:
