@@ -16,11 +16,13 @@ BINS = 40
 """Stretches into which the picture is divided along a line."""
 FILLED = 0.6
 """Part of a stretch that is ink where there is a line; noise fills less."""
-SLOPES = np.linspace(-0.1, 0.1, 41)
-"""How far a line may fall or rise on its way, as a part of it: 6° each way, so near to each other that a line of one
+SLOPES = np.linspace(-0.3, 0.3, 121)
+"""How far a line may fall or rise on its way, as a part of it: 17° each way, so near to each other that a line of one
 pixel is followed from edge to edge."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
+GENTLE, LONG, PARALLEL = 0.1, 0.8, 0.03
+"""A steeper line (6°) is as long as this, and another has nearly its slope: there are strokes that slope so."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
@@ -51,6 +53,10 @@ class Rule:
         """Give its row at a column."""
         return self.middle + self.slope * (column - width / 2)
 
+    def is_parallel(self, other: "Rule") -> bool:
+        """Tell whether another one runs beside it."""
+        return other is not self and abs(other.slope - self.slope) < PARALLEL
+
 
 def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
     """Mends lined paper and forms: takes out the rules that hang together with a digit, not the strokes across them.
@@ -78,6 +84,8 @@ def find_rules(mask: Mask) -> list[Rule]:
     covered = np.pad(filled > FILLED, ((0, 1), (0, 0)))
     found: list[Rule] = []
     lengths, ends = _longest_runs(covered, starts[:-1], width)
+    steep = np.abs(SLOPES) > GENTLE
+    lengths[steep] *= lengths[steep] >= LONG * BINS
     while len(found) < 16 and (best := int(lengths.max())) >= SHORTEST * BINS:
         slope, row = np.unravel_index(int(np.argmax(_plateau(lengths, best))), lengths.shape)
         top, bottom = _extent(lengths[slope] >= 0.85 * best, int(row))
@@ -88,7 +96,7 @@ def find_rules(mask: Mask) -> list[Rule]:
             found.append(Rule((top + bottom - 1) / 2, float(SLOPES[slope]), edges[0], edges[1], thickness))
         reach = max(3, round(0.02 * height))
         lengths[:, max(0, top - reach) : bottom + reach] = 0
-    return found
+    return [rule for rule in found if abs(rule.slope) <= GENTLE or any(map(rule.is_parallel, found))]
 
 
 def _longest_runs(covered: Mask, starts: NDArray[np.intp], width: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
