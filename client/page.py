@@ -18,6 +18,8 @@ SMALLEST = 0.06
 """Area of a page, of the picture's."""
 MOST_BORDER = 0.35
 """What takes more of the picture's border is not a page but what it lies on."""
+CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
+"""But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
 SOLID = 0.6
 """A page is mostly paper: ink and shadows take less than the rest."""
 FULLEST = 0.87
@@ -81,14 +83,40 @@ def find_page(small: Grey) -> Mask | None:
         if region and region.area >= SMALLEST * mask.size:
             alone = paint([region], mask.shape)
             page = filled(alone)
-            is_solid = region.area >= SOLID * np.count_nonzero(page)
-            if is_solid and not _is_ground(alone) and is_rectangle(page, LONGEST) and _stands_out(small, page):
-                return page
+            size = np.count_nonzero(page)
+            longest = LONGEST if region.area > 0.99 * size else np.inf  # a 1 is long, too, and nothing is on it
+            is_solid = region.area >= SOLID * size
+            if is_solid and _lies_on(small, alone) and is_rectangle(page, longest) and _stands_out(small, page):
+                return _between(page) | _between(page.T).T
     return None
 
 
-def _is_ground(mask: Mask) -> bool:
-    return bool(border(mask).mean() > MOST_BORDER)
+def _lies_on(small: Grey, alone: Mask) -> bool:
+    """Tell whether a region lies on something, and is not what something lies on: that takes much of the border."""
+    share = border(alone).mean()
+    return bool(share <= MOST_BORDER or (share <= CORNER and _is_large(alone) and _is_sharp(small, alone)))
+
+
+def _is_large(mask: Mask) -> bool:
+    """Tell whether a region takes most of the picture, and does not go on at two opposite sides."""
+    above, left, below, right = (float(side.mean()) for side in (mask[0], mask[:, 0], mask[-1], mask[:, -1]))
+    return bool(mask.mean() >= LARGE and max(min(above, below), min(left, right)) <= ACROSS)
+
+
+def _is_sharp(small: Grey, page: Mask) -> bool:
+    """Tell whether the picture changes at the edge of a page: where light falls off it does so everywhere."""
+    beyond, within = (_around(mask, 4) & ~_around(mask, 1) for mask in (page, ~page))
+    return abs(float(np.median(small[beyond])) - float(np.median(small[within]))) > UNLIKE
+
+
+def _around(mask: Mask, reach: int) -> Mask:
+    return lightest(np.pad(mask, reach).astype(np.uint8), reach) > 0
+
+
+def _between(mask: Mask) -> Mask:
+    """Mends ink that hangs together with what is around its page: gives all that has page on its left and right."""
+    ahead, behind = np.logical_or.accumulate(mask, 1), np.logical_or.accumulate(mask[:, ::-1], 1)[:, ::-1]
+    return ahead & behind
 
 
 def filled(mask: Mask) -> Mask:
@@ -113,8 +141,7 @@ def is_rectangle(mask: Mask, longest: float = np.inf) -> bool:
 
 
 def _stands_out(small: Grey, page: Mask) -> bool:
-    near, far = (lightest(np.pad(page, reach).astype(np.uint8), reach) > 0 for reach in (4, 8))
-    around = far & ~near
+    around = _around(page, 8) & ~_around(page, 4)
     return not around.any() or abs(float(np.median(small[around]) - np.median(small[page]))) > UNLIKE
 
 
