@@ -179,6 +179,34 @@ def closely_underlined(image):
     return picture
 
 
+def above_print(image):
+    """A thin pen above a line of small print."""
+    picture = photo(image).filter(ImageFilter.MaxFilter(9))
+    ImageDraw.Draw(picture).text((110, 235), "Amount of 17. 5.", fill=80, font_size=32)
+    return picture
+
+
+def on_turned_lines(image):
+    picture = photo(image, ink=110)
+    for at in range(-40, 400, 50):
+        ImageDraw.Draw(picture).line((0, at, 359, at + 65), fill=120, width=2)
+    return picture
+
+
+def plotted(image):
+    """A figure with space for the numbers of its axes on two sides, and next to none on the others."""
+    plot = Image.new("L", (330, 340), 255)
+    plot.paste(Image.fromarray(image).resize((300, 300)).point(lambda value: 40 + value * 0.7), (26, 4))
+    return plot
+
+
+def on_a_long_strip(image):
+    sheet = Image.new("L", (640, 480), 60)
+    sheet.paste(230, (60, 180, 560, 330))
+    sheet.paste(40, (245, 190), Image.fromarray(image).resize((130, 130), Image.Resampling.BICUBIC))
+    return sheet
+
+
 def dusty(image):
     picture = photo(image)
     ImageDraw.Draw(picture).ellipse((20, 300, 28, 308), fill=20)
@@ -301,6 +329,10 @@ FORMS = {
     "underlined": underlined,
     "closely underlined": closely_underlined,
     "cut neighbour": beside_another,
+    "above print": above_print,
+    "turned lines": on_turned_lines,
+    "plot": plotted,
+    "long strip on a desk": on_a_long_strip,
     "dust": dusty,
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
     "transparent, black ink": lambda image: on_nothing(image, "black"),
