@@ -16,13 +16,15 @@ BINS = 40
 """Stretches into which the picture is divided along a line."""
 FILLED = 0.6
 """Part of a stretch that is ink where there is a line; noise fills less."""
-SLOPES = np.linspace(-0.3, 0.3, 121)
-"""How far a line may fall or rise on its way, as a part of it: 17° each way, so near to each other that a line of one
-pixel is followed from edge to edge."""
+GENTLE, STEEPEST = 0.1, 0.3
+"""How far a line may fall or rise on its way, as a part of it: 6° or 17° each way, ..."""
+_STEEP = np.linspace(GENTLE, STEEPEST, 29)[1:]
+SLOPES = np.concatenate([-_STEEP[::-1], np.linspace(-GENTLE, GENTLE, 41), _STEEP])
+"""... so near to each other that a line of one pixel, or of steep ones two, is followed from edge to edge."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
-GENTLE, LONG, PARALLEL = 0.1, 0.8, 0.03
-"""A steeper line (6°) is as long as this, and another has nearly its slope: there are strokes that slope so."""
+LONG, PARALLEL = 0.8, 0.03
+"""A steep line is as long as this, and another has nearly its slope: there are strokes that slope so."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
