@@ -83,18 +83,16 @@ def find_page(small: Grey) -> Mask | None:
         if region and region.area >= SMALLEST * mask.size:
             alone = paint([region], mask.shape)
             page = filled(alone)
-            size = np.count_nonzero(page)
-            longest = LONGEST if region.area > 0.99 * size else np.inf  # a 1 is long, too, and nothing is on it
-            is_solid = region.area >= SOLID * size
-            if is_solid and _lies_on(small, alone) and is_rectangle(page, longest) and _stands_out(small, page):
+            is_solid = region.area >= SOLID * np.count_nonzero(page)
+            if is_solid and _lies_on(small, page) and is_rectangle(page, LONGEST) and _stands_out(small, page):
                 return _between(page) | _between(page.T).T
     return None
 
 
-def _lies_on(small: Grey, alone: Mask) -> bool:
-    """Tell whether a region lies on something, and is not what something lies on: that takes much of the border."""
-    share = border(alone).mean()
-    return bool(share <= MOST_BORDER or (share <= CORNER and _is_large(alone) and _is_sharp(small, alone)))
+def _lies_on(small: Grey, page: Mask) -> bool:
+    """Tell whether a page lies on something, and is not what something lies on: that takes much of the border."""
+    share = border(page).mean()
+    return bool(share <= MOST_BORDER or (share <= CORNER and _is_large(page) and _is_sharp(small, page)))
 
 
 def _is_large(mask: Mask) -> bool:
@@ -105,8 +103,8 @@ def _is_large(mask: Mask) -> bool:
 
 def _is_sharp(small: Grey, page: Mask) -> bool:
     """Tell whether the picture changes at the edge of a page: where light falls off it does so everywhere."""
-    beyond, within = (_around(mask, 4) & ~_around(mask, 1) for mask in (page, ~page))
-    return abs(float(np.median(small[beyond])) - float(np.median(small[within]))) > UNLIKE
+    beyond, within = (small[_around(mask, 4) & ~_around(mask, 1)] for mask in (page, ~page))
+    return bool(beyond.size and within.size) and abs(float(np.median(beyond) - np.median(within))) > UNLIKE
 
 
 def _around(mask: Mask, reach: int) -> Mask:

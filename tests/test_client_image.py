@@ -200,11 +200,13 @@ def plotted(image):
     return plot
 
 
-def on_a_long_strip(image):
-    sheet = Image.new("L", (640, 480), 60)
-    sheet.paste(230, (60, 180, 560, 330))
-    sheet.paste(40, (245, 190), Image.fromarray(image).resize((130, 130), Image.Resampling.BICUBIC))
-    return sheet
+def under_a_title_bar(image):
+    """A window's title, light on dark, which is a long rectangle with something on it as well."""
+    window = Image.new("L", (360, 360), 245)
+    window.paste(40, (0, 20, 360, 66))
+    ImageDraw.Draw(window).text((20, 26), "My drawing 12", fill=230, font_size=30)
+    window.paste(30, (90, 110), Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC))
+    return window
 
 
 def dusty(image):
@@ -332,7 +334,7 @@ FORMS = {
     "above print": above_print,
     "turned lines": on_turned_lines,
     "plot": plotted,
-    "long strip on a desk": on_a_long_strip,
+    "under a title bar": under_a_title_bar,
     "dust": dusty,
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
     "transparent, black ink": lambda image: on_nothing(image, "black"),
