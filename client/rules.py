@@ -23,8 +23,8 @@ SLOPES = np.concatenate([-_STEEP[::-1], np.linspace(-GENTLE, GENTLE, 41), _STEEP
 """... so near to each other that a line of one pixel, or of steep ones two, is followed from edge to edge."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
-LONG, PARALLEL = 0.8, 0.03
-"""A steep line is as long as this, and another has nearly its slope: there are strokes that slope so."""
+LONG, PARALLEL, PARALLELS = 0.8, 0.03, (1, 2)
+"""A steep line is as long as this, and so many others, level or upright, have nearly its slope: two slanted 1s do."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
@@ -68,14 +68,17 @@ def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
     if max(digit.any(0).mean(), digit.any(1).mean()) < SHORTEST:
         return None
     mask, pale = ink > threshold, ink > PALE * threshold
-    level, upright = _ended(find_rules(pale), find_rules(pale.T), mask.shape)
+    level, upright = _ended(find_rules(pale), find_rules(pale.T, PARALLELS[1]), mask.shape)
     over = _covered(ink, pale, level) | _covered(ink.T, pale.T, upright).T
     found = (over & digit).any() and holds_digit(mask & ~over)
     return np.where(over, 0, ink) if found else None
 
 
-def find_rules(mask: Mask) -> list[Rule]:
-    """Find nearly level straight lines of at least SHORTEST; most pictures have none, and are done at once."""
+def find_rules(mask: Mask, parallels: int = PARALLELS[0]) -> list[Rule]:
+    """Find nearly level straight lines of at least SHORTEST, and of steep ones those beside so many others.
+
+    Most pictures have none, and are done at once.
+    """
     height, width = mask.shape
     if min(mask.shape) < BINS or mask.any(0).mean() < SHORTEST:
         return []
@@ -98,7 +101,7 @@ def find_rules(mask: Mask) -> list[Rule]:
             found.append(Rule((top + bottom - 1) / 2, float(SLOPES[slope]), edges[0], edges[1], thickness))
         reach = max(3, round(0.02 * height))
         lengths[:, max(0, top - reach) : bottom + reach] = 0
-    return [rule for rule in found if abs(rule.slope) <= GENTLE or any(map(rule.is_parallel, found))]
+    return [rule for rule in found if abs(rule.slope) <= GENTLE or sum(map(rule.is_parallel, found)) >= parallels]
 
 
 def _longest_runs(covered: Mask, starts: NDArray[np.intp], width: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
