@@ -67,7 +67,12 @@ def print_around(main: Region, pieces: list[Region]) -> list[Region]:
     """Mends small print above or below a digit: gives its letters, of which there are several."""
     small = [one for one in pieces if one.length < LETTER * main.length]
     rows = [one for one in small if one.bottom <= main.top], [one for one in small if one.top >= main.bottom]
-    return [one for row in rows if len(row) >= LETTERS and _is_apart(row, main) for one in row]
+    return [one for row in rows if _is_line_of_print(row) and _is_apart(row, main) for one in row]
+
+
+def _is_line_of_print(row: list[Region]) -> bool:
+    """Tell whether several letters stand side by side; pieces of a stroke that skips may stand one above another."""
+    return any(sum(min(a.bottom, b.bottom) > max(a.top, b.top) for b in row) >= LETTERS for a in row)
 
 
 def _is_apart(row: list[Region], main: Region) -> bool:
