@@ -54,8 +54,8 @@ CLASSIFY_HELP = "\n\n".join(
         "A run with --resume FILE may be interrupted and started again: lines as with --json are added to FILE, each "
         "file once. A file that failed is done, too, and counts as failed again: without its line it is tried again. A "
         "server that goes away during a run is waited for, a minute.",
-        "Exit codes: 0 all read, also without a digit, 1 some files failed, 2 usage, 3 no server or no answer in time, "
-        "4 other model.",
+        "Exit codes: 0 all read, also without a digit, 1 some files failed, 2 usage, 3 no server, a busy one or no "
+        "answer in time, 4 other model.",
     )
 )
 
@@ -173,8 +173,8 @@ READ_HELP = "\n\n".join(
         "a box is [left, top, right, bottom] in pixels of the upright image.",
         'Notes: "no digit found" (the number is empty, its probability null), "first of N frames", "several lines?" '
         '(they are read as one), "cut digit?" (at the edge, left out), and at a digit "touching digits?".',
-        "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server or no answer in time, 4 other "
-        "model.",
+        "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server, a busy one or no answer in "
+        "time, 4 other model.",
     )
 )
 
