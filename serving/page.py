@@ -52,7 +52,7 @@ MOST_PICTURES = 8
 PICTURES_PER_SECOND, BURST = 30, 60
 """From one address; a page sends ten a second while somebody draws."""
 CLOSE = 0.2
-"""The runner-up's probability, of the best's, from which the answer is in doubt: with H's seed 1, 52 of MNIST's 9,966
+"""The runner-up's probability, of the best's, from which the answer is in doubt: with an H, 52 of MNIST's 9,966
 test images that it reads rightly and 25 of the 34 others."""
 _NO_STORE = {"cache-control": "no-store"}
 
