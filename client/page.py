@@ -22,6 +22,8 @@ CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
 """But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
 SOLID = 0.6
 """A page is mostly paper: ink and shadows take less than the rest."""
+WHOLE = 0.7
+"""Ink that hangs together with what is around a page takes less than the rest of it; between bold strokes is more."""
 FULLEST = 0.87
 """How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
 LONGEST = 2.3
@@ -81,11 +83,11 @@ def find_page(small: Grey) -> Mask | None:
     for mask in (small > level, small <= level):
         region = next(iter(find_regions(mask, 1)), None)
         if region and region.area >= SMALLEST * mask.size:
-            alone = paint([region], mask.shape)
-            page = filled(alone)
+            page = filled(paint([region], mask.shape))
             is_solid = region.area >= SOLID * np.count_nonzero(page)
-            if is_solid and _lies_on(small, page) and is_rectangle(page, LONGEST) and _stands_out(small, page):
-                return _between(page) | _between(page.T).T
+            whole = _completed(page, mask)
+            if is_solid and _lies_on(small, page) and is_rectangle(whole, LONGEST) and _stands_out(small, whole):
+                return whole
     return None
 
 
@@ -111,8 +113,13 @@ def _around(mask: Mask, reach: int) -> Mask:
     return lightest(np.pad(mask, reach).astype(np.uint8), reach) > 0
 
 
+def _completed(page: Mask, paper: Mask) -> Mask:
+    """Mends ink that hangs together with what is around its page: adds all that has page on two opposite sides."""
+    whole = _between(page) | _between(page.T).T
+    return whole if np.count_nonzero(whole & paper) > WHOLE * np.count_nonzero(whole) else page
+
+
 def _between(mask: Mask) -> Mask:
-    """Mends ink that hangs together with what is around its page: gives all that has page on its left and right."""
     ahead, behind = np.logical_or.accumulate(mask, 1), np.logical_or.accumulate(mask[:, ::-1], 1)[:, ::-1]
     return ahead & behind
 

@@ -146,6 +146,13 @@ def bordered(image, width=1):
     return ImageOps.expand(dark_on_white(image), width, fill=0)
 
 
+def hanging_on_its_frame(image):
+    """A cell with a thick black border, whose digit goes down to it."""
+    digit = dark_on_white(image).crop((10, 10, 190, 190))
+    foot = digit.point(lambda value: 255 * (value < 128)).getbbox()[3]
+    return ImageOps.expand(digit.crop((0, 0, 180, foot)), 30, fill=20)
+
+
 def edge_of_a_scan(image):
     picture = dark_on_white(image)
     picture.paste(20, (0, 0, 7, 200))
@@ -325,6 +332,7 @@ FORMS = {
     "page on a white desk": lambda image: on_a_desk(image, desk=250),
     "black line around": bordered,
     "dark edges of a scan": edge_of_a_scan,
+    "hanging on its frame": hanging_on_its_frame,
     "tiny": tiny,
     "circled": circled,
     "thumb": with_a_thumb,
