@@ -23,8 +23,8 @@ SLOPES = np.concatenate([-_STEEP[::-1], np.linspace(-GENTLE, GENTLE, 41), _STEEP
 """... so near to each other that a line of one pixel, or of steep ones two, is followed from edge to edge."""
 SHORTEST = 0.4
 """Length of a rule, of the picture's side."""
-LONG, PARALLEL, PARALLELS = 0.8, 0.03, (1, 2)
-"""A steep line is as long as this, and so many others, level or upright, have nearly its slope: two slanted 1s do."""
+LONG, PARALLEL = 0.8, 0.03
+"""A steep line is as long as this, and others have nearly its slope."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
 NEAR = 0.05
@@ -68,14 +68,14 @@ def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
     if max(digit.any(0).mean(), digit.any(1).mean()) < SHORTEST:
         return None
     mask, pale = ink > threshold, ink > PALE * threshold
-    level, upright = _ended(find_rules(pale), find_rules(pale.T, PARALLELS[1]), mask.shape)
+    level, upright = _ended(find_rules(pale), find_rules(pale.T, beside=2), mask.shape)  # two slanted 1s are no rules
     over = _covered(ink, pale, level) | _covered(ink.T, pale.T, upright).T
     found = (over & digit).any() and holds_digit(mask & ~over)
     return np.where(over, 0, ink) if found else None
 
 
-def find_rules(mask: Mask, parallels: int = PARALLELS[0]) -> list[Rule]:
-    """Find nearly level straight lines of at least SHORTEST, and of steep ones those beside so many others.
+def find_rules(mask: Mask, beside: int = 1) -> list[Rule]:
+    """Find nearly level straight lines of at least SHORTEST, and of steep ones those that have so many others beside.
 
     Most pictures have none, and are done at once.
     """
@@ -101,7 +101,7 @@ def find_rules(mask: Mask, parallels: int = PARALLELS[0]) -> list[Rule]:
             found.append(Rule((top + bottom - 1) / 2, float(SLOPES[slope]), edges[0], edges[1], thickness))
         reach = max(3, round(0.02 * height))
         lengths[:, max(0, top - reach) : bottom + reach] = 0
-    return [rule for rule in found if abs(rule.slope) <= GENTLE or sum(map(rule.is_parallel, found)) >= parallels]
+    return [rule for rule in found if abs(rule.slope) <= GENTLE or sum(map(rule.is_parallel, found)) >= beside]
 
 
 def _longest_runs(covered: Mask, starts: NDArray[np.intp], width: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:

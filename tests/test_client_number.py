@@ -77,6 +77,13 @@ def test_a_number_from_edge_to_edge_is_found_as_on_the_whole_sheet(polarity, dig
         assert np.abs(place.pixels.astype(int) - other.pixels).mean() < 6
 
 
+def test_two_slanted_ones_from_edge_to_edge_are_no_rules():
+    paper = Image.new("L", (300, 300), 250)
+    for left in (80, 190):
+        ImageDraw.Draw(paper).line((left, 294, left + 50, 6), fill=30, width=12)
+    assert [place.box[3] - place.box[1] > 250 for place in find_number(paper).places] == [True, True]
+
+
 def test_a_slope_of_light_over_a_small_picture_is_no_digit(mnist_test):
     across = np.linspace(-1, 1, 28)
     for image in mnist_test[0][:60]:
