@@ -22,8 +22,9 @@ CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
 """But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
 SOLID = 0.6
 """A page is mostly paper: ink and shadows take less than the rest."""
-WHOLE = 0.7
-"""Ink that hangs together with what is around a page takes less than the rest of it; between bold strokes is more."""
+WHOLE, LEAST_WHOLE = 0.7, 0.25
+"""Of a page with ink that hangs together with what is around it so much is paper, unlike of what bold strokes surround,
+and it takes so much of the picture, unlike a square of graph paper that a stroke crosses."""
 FULLEST = 0.87
 """How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
 LONGEST = 2.3
@@ -116,7 +117,8 @@ def _around(mask: Mask, reach: int) -> Mask:
 def _completed(page: Mask, paper: Mask) -> Mask:
     """Mends ink that hangs together with what is around its page: adds all that has page on two opposite sides."""
     whole = _between(page) | _between(page.T).T
-    return whole if np.count_nonzero(whole & paper) > WHOLE * np.count_nonzero(whole) else page
+    is_page = whole.mean() > LEAST_WHOLE and np.count_nonzero(whole & paper) > WHOLE * np.count_nonzero(whole)
+    return whole if is_page else page
 
 
 def _between(mask: Mask) -> Mask:
