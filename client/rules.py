@@ -27,13 +27,15 @@ LONG, PARALLEL = 0.8, 0.03
 """A steep line is as long as this, and others have nearly its slope."""
 THICKEST = 0.04
 """Thickness of a rule, of the picture's side."""
+SOFT = 2
+"""Pixels of a line's soft edges, which count as it is looked for in pale ink, too."""
 NEAR = 0.05
 """Distance from another rule, of the picture's side, at which a rule ends there; at an edge it is a stretch."""
 PALE = 0.45
 """A rule fades in and out of what counts as ink, a line of one pixel in every picture that was made smaller; it is
 looked for in what is this much paler, too."""
 DARKER = 0.25
-"""Ink on a rule that is so much darker than the rule, of the darkest, is a stroke's."""
+"""Ink on a rule that is so much darker than the middle of the rule, of the darkest, is a stroke's."""
 SMALLEST_DIGIT = 0.15
 """Height of a digit, of the picture's: where nothing of this size is left, the lines were the digit."""
 
@@ -55,9 +57,17 @@ class Rule:
         """Give its row at a column."""
         return self.middle + self.slope * (column - width / 2)
 
+    def is_across(self, width: int) -> bool:
+        """Tell whether it runs from edge to edge."""
+        return self.left <= 0 and self.right >= width
+
     def is_parallel(self, other: "Rule") -> bool:
         """Tell whether another one runs beside it."""
         return other is not self and abs(other.slope - self.slope) < PARALLEL
+
+
+Lines = tuple[Grey, Mask, list[Rule]]
+"""The ink of a picture, where it is, and its nearly level rules."""
 
 
 def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
@@ -69,7 +79,7 @@ def erase_rules(ink: Grey, threshold: float, digit: Mask) -> Grey | None:
         return None
     mask, pale = ink > threshold, ink > PALE * threshold
     level, upright = _ended(find_rules(pale), find_rules(pale.T, beside=2), mask.shape)  # two slanted 1s are no rules
-    over = _covered(ink, pale, level) | _covered(ink.T, pale.T, upright).T
+    over = _all_covered((ink, pale, level), (ink.T, pale.T, upright))
     found = (over & digit).any() and holds_digit(mask & ~over)
     return np.where(over, 0, ink) if found else None
 
@@ -94,7 +104,7 @@ def find_rules(mask: Mask, beside: int = 1) -> list[Rule]:
     while len(found) < 16 and (best := int(lengths.max())) >= SHORTEST * BINS:
         slope, row = np.unravel_index(int(np.argmax(_plateau(lengths, best))), lengths.shape)
         top, bottom = _extent(lengths[slope] >= 0.85 * best, int(row))
-        if bottom - top - 2 <= max(3, THICKEST * height):
+        if bottom - top - 2 <= THICKEST * height + SOFT:
             right = int(ends[slope, row]) + 1
             left, thickness = right - best, max(1, bottom - top - 2)
             edges = left * width / BINS, right * width / BINS
@@ -158,7 +168,17 @@ def _ends(rule: Rule, across: list[Rule], width: int, height: int) -> bool:
     )
 
 
-def _covered(ink: Grey, mask: Mask, rules: list[Rule]) -> Mask:
+def _all_covered(level: Lines, upright: Lines) -> Mask:
+    """Mark the ink of level rules, and that of upright ones in the turned picture.
+
+    A picture's rules are drawn by one pen: a stroke that happens to end on two of them is darker than most.
+    """
+    tones = [_tone(*_along(ink, mask, rule)[:2]) for ink, mask, rules in (level, upright) for rule in rules]
+    usual = float(np.median(tones)) if tones else 0.0
+    return _covered(*level, usual) | _covered(*upright, usual).T
+
+
+def _covered(ink: Grey, mask: Mask, rules: list[Rule], usual: float) -> Mask:
     """Mark the ink of rules: stretches across them that are no longer than a rule is thick, and hardly darker."""
     over = np.zeros_like(mask)
     if not rules:
@@ -169,14 +189,27 @@ def _covered(ink: Grey, mask: Mask, rules: list[Rule]) -> Mask:
     below = np.minimum.accumulate(np.where(mask, height, rows)[::-1], axis=0)[::-1]
     lengths = below - above - 1
     for rule in rules:
-        columns = np.arange(max(0, int(rule.left) - 2), min(width, int(rule.right) + 2))
-        centre = rule.middle + rule.slope * (columns - width / 2)
-        near = (np.abs(rows - centre) <= rule.thickness / 2 + 2) & mask[:, columns]
+        line, near, columns = _along(ink, mask, rule)
         if near.any():
-            usual = float(np.median(lengths[:, columns][near]))
-            darkest = float(np.median(ink[:, columns][near])) + DARKER
-            over[:, columns] |= near & (lengths[:, columns] <= 1.5 * usual + 1) & (ink[:, columns] <= darkest)
+            longest = 1.5 * float(np.median(lengths[:, columns][near])) + 1
+            tone = _tone(line, near) if rule.is_across(width) else min(_tone(line, near), usual)
+            over[:, columns] |= near & (lengths[:, columns] <= longest) & (line <= tone + DARKER)
     return over
+
+
+def _along(ink: Grey, mask: Mask, rule: Rule) -> tuple[Grey, Mask, slice]:
+    """Give the columns of a rule: their ink, which of it is near to the rule, and which they are."""
+    height, width = mask.shape
+    columns = slice(max(0, int(rule.left) - 2), min(width, int(rule.right) + 2))
+    centre = rule.middle + rule.slope * (np.arange(columns.start, columns.stop) - width / 2)
+    near = np.abs(np.arange(height, dtype=np.int32)[:, None] - centre) <= rule.thickness / 2 + 2
+    return ink[:, columns], near & mask[:, columns], columns
+
+
+def _tone(line: Grey, near: Mask) -> float:
+    """Give how dark a rule is in its middle; of a rule of 3 pixels its soft edges, half as dark, are most."""
+    middle = np.where(near, line, 0).max(0)
+    return float(np.median(middle[middle > 0])) if near.any() else 0.0
 
 
 def holds_digit(mask: Mask) -> bool:

@@ -104,6 +104,17 @@ def in_a_large_box(image):
     return in_a_drawn_box(image, size=900, width=600, height=500).resize((270, 270), Image.Resampling.BOX)
 
 
+def across_its_box(image, size=(200, 260), width=1):
+    """A scanned cell of a form; the digit crosses the right side of the thin line around it."""
+    (across, down), side = size, round(0.8 * size[0])
+    edge, sheet = round(0.13 * across), Image.new("L", size, 240)
+    ImageDraw.Draw(sheet).rectangle((edge, edge, across - edge, down - edge), outline=40, width=width)
+    digit = Image.fromarray(np.round(255 - 215 * large(image, side)).astype(np.uint8))
+    at = round(0.22 * across), (down - side) // 2
+    sheet.paste(ImageChops.darker(digit, sheet.crop((*at, at[0] + side, at[1] + side))), at)
+    return sheet.filter(ImageFilter.GaussianBlur(0.7))
+
+
 def between_two_lines(image):
     """Two sides of a box in a picture that was taken askew."""
     picture = photo(image)
@@ -318,6 +329,7 @@ FORMS = {
     "frame": framed,
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
+    "across its box": across_its_box,
     "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
     "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
     "receipt on a desk": on_a_receipt,
