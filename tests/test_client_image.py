@@ -330,6 +330,7 @@ FORMS = {
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
     "across its box": across_its_box,
+    "across a small box of two pixels": lambda image: across_its_box(image, (96, 125), 2),
     "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
     "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
     "receipt on a desk": on_a_receipt,
