@@ -21,6 +21,7 @@ from client.page import Box, Page, cut_out
 from client.paper import even_out, lightest, otsu
 from client.regions import Mask, Region, box_of, find_regions, paint
 from client.rules import erase_rules
+from client.shade import breadth_on_shade
 from client.strokes import digit_mask, palest_stroke, stroke_width, strokes, with_hairlines, with_pale_ink
 
 Pixels = NDArray[np.uint8]
@@ -122,7 +123,10 @@ def _find(page: Page, ink: Grey, level: float, pieces: list[Region]) -> Prepared
 
 def to_ink(grey: Grey) -> Grey:
     """Give how clear the ink is, 0 = paper, 1 = the clearest. Raises NoDigit when there is none."""
-    return even_out(enlarge(grey))
+    grey = enlarge(grey)
+    ink = even_out(grey)
+    breadth = breadth_on_shade(ink, threshold(ink))
+    return ink if breadth is None else even_out(grey, breadth)
 
 
 def normal(ink: Grey, mask: Mask) -> Pixels:

@@ -35,17 +35,19 @@ TILE = 8
 """Pixels of the side of the tiles in which grain is measured: of 5×5 a quarter have no ink."""
 
 
-def even_out(grey: Grey) -> Grey:
+def even_out(grey: Grey, breadth: float | None = None) -> Grey:
     """Mends shadows, grey paper and boards: gives the ink without the light, 0 = paper, 1 = the clearest.
 
-    Raises NoDigit when there is no more than noise and shadow.
+    What is broader than `breadth` pixels is light; without it BROADEST holds. Then it raises NoDigit when there is no
+    more than noise and shadow.
     """
+    reach = breadth or BROADEST * max(grey.shape)
     if is_dark(grey):
-        ink: Grey = 1 - grey / paper_level(grey).clip(0.05)  # ink leaves a part of the light that falls on it
+        ink: Grey = 1 - grey / paper_level(grey, reach).clip(0.05)  # ink leaves a part of the light that falls on it
     else:
-        ink = paper_level(1 - grey) - (1 - grey)
+        ink = paper_level(1 - grey, reach) - (1 - grey)
     clearest = summit(ink)
-    if clearest < PLAINEST and clearness(ink) < CLEAREST:
+    if breadth is None and clearest < PLAINEST and clearness(ink) < CLEAREST:
         raise NoDigit(BLANK)
     return (ink / clearest).clip(0, 1)
 
@@ -89,14 +91,14 @@ def _contrasts(grey: Grey) -> tuple[float, float, float]:
     return _further(middle - low_usual, middle - lowest), _further(high_usual - middle, highest - middle), high - low
 
 
-def paper_level(grey: Grey) -> Grey:
-    """Give how light the paper is at each pixel, under dark ink too: a morphological closing.
+def paper_level(grey: Grey, breadth: float) -> Grey:
+    """Give how light the paper is at each pixel, under ink of a breadth that is darker, too: a morphological closing.
 
     The lightest nearby alone would make paper at the edge of a shadow as light as what is beyond it; the darkest of the
     lightest leaves the edge in its place.
     """
     small = np.asarray(resize(_as_image(grey), 1 / 2, Image.Resampling.BOX))
-    reach = round(BROADEST * max(small.shape) / 2)
+    reach = round(breadth / 4)
     around = np.pad(small, 2 * reach, "edge")
     level = ~lightest(~lightest(around, reach), reach)
     smooth = Image.fromarray(level).filter(ImageFilter.GaussianBlur(1))

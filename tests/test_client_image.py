@@ -295,6 +295,23 @@ def in_a_bar_of_shadow(image):
     return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
 
 
+def in_the_shadow_of_a_finger(image):
+    """It comes in from below, narrower than the broadest stroke might be, and ends on the digit."""
+    sheet = Image.new("L", (360, 360), 225)
+    sheet.paste(30, (130, 90), Image.fromarray(image).resize((90, 90), Image.Resampling.BICUBIC))
+    light = Image.new("L", sheet.size, 255)
+    ImageDraw.Draw(light).line((185, 135, 260, 400), fill=160, width=70)
+    return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
+
+
+def bold_above_small_print(image):
+    """A pale digit with print, darker and thinner than its strokes, below it."""
+    sheet = Image.new("L", (360, 360), 255)
+    sheet.paste(150, (80, 40), Image.fromarray(image).resize((240, 240), Image.Resampling.BICUBIC))
+    ImageDraw.Draw(sheet).text((140, 325), "Draw one digit", fill=0)
+    return sheet
+
+
 def pale_in_a_small_box(image):
     sheet = Image.new("L", (28, 28), 255)
     digit = Image.fromarray(image).resize((22, 22), Image.Resampling.BOX)
@@ -335,6 +352,8 @@ FORMS = {
     "pale pencil in an open box": lambda image: in_a_drawn_box(image, ink=155, open_by=28),
     "receipt on a desk": on_a_receipt,
     "bar of shadow": in_a_bar_of_shadow,
+    "shadow of a finger": in_the_shadow_of_a_finger,
+    "pale and bold above small print": bold_above_small_print,
     "pale pencil in a box of 28 px": pale_in_a_small_box,
     "between two lines": between_two_lines,
     "graph paper": on_graph_paper,
