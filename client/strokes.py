@@ -13,7 +13,9 @@ SMALLEST = 0.12
 EMPTIEST = 0.12
 """... what is cut by the edge and fills so little of its own box is two sides of a frame, ..."""
 LONGEST = 8
-"""... and what is so many times as long as it is thick is one."""
+"""... and what is so many times as long as it is thick is one; ..."""
+ROUNDEST = 0.4
+"""... what is thicker than this part of its length is a thumb: a dot has 0.5, the boldest digit 0.35."""
 HAIRLINE = 0.35
 """A hairline is at least this dark, as a part of `level`, from which everything is ink."""
 GRAIN = 1.5
@@ -177,12 +179,12 @@ def is_amid(region: Region, frame: Region) -> bool:
 
 
 def is_side(region: Region, shape: tuple[int, ...]) -> bool:
-    """Tell whether a region that is cut by the edge of the image may be one or two sides of a frame: thin lines."""
+    """Tell whether a region that is cut by the edge of the image may be sides of a frame, thin lines, or a thumb."""
     if region.area < EMPTIEST * region.width * region.height:
         return True
-    pixels = np.argwhere(paint([region], shape))
-    thickness, length = np.sqrt(np.linalg.eigvalsh(np.cov(pixels.T, bias=True)).clip(0))
-    return bool(length > LONGEST * thickness)
+    mask = paint([region], shape)
+    thickness, length = np.sqrt(np.linalg.eigvalsh(np.cov(np.argwhere(mask).T, bias=True)).clip(0))
+    return bool(length > LONGEST * thickness or stroke_width(mask) > ROUNDEST * region.length)
 
 
 def is_line(region: Region) -> bool:

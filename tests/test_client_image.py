@@ -191,6 +191,14 @@ def with_a_thumb(image):
     return picture
 
 
+def beside_a_dark_thumb(image):
+    """As dark as the ink, and more than ten times as large as the digit."""
+    sheet = Image.new("L", (480, 360), 200)
+    sheet.paste(60, (200, 110), Image.fromarray(image).resize((90, 90), Image.Resampling.BICUBIC))
+    ImageDraw.Draw(sheet).ellipse((330, 200, 445, 460), fill=50)
+    return sheet
+
+
 def closely_underlined(image):
     picture = photo(image)
     ImageDraw.Draw(picture).line((170, 246, 240, 244), fill=60, width=11)
@@ -368,6 +376,7 @@ FORMS = {
     "tiny": tiny,
     "circled": circled,
     "thumb": with_a_thumb,
+    "dark thumb": beside_a_dark_thumb,
     "underlined": underlined,
     "closely underlined": closely_underlined,
     "cut neighbour": beside_another,
