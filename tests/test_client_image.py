@@ -235,6 +235,14 @@ def under_a_title_bar(image):
     return window
 
 
+def in_the_dark(image):
+    """A photo at a high sensitivity: the noise is more than half of what the pen is."""
+    sheet = np.full((360, 360), 120.0)
+    sheet[60:210, 110:260] -= large(image, 150) * 70
+    sheet += np.random.default_rng(0).normal(0, 40, sheet.shape)
+    return Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+
+
 def dusty(image):
     picture = photo(image)
     ImageDraw.Draw(picture).ellipse((20, 300, 28, 308), fill=20)
@@ -384,6 +392,7 @@ FORMS = {
     "turned lines": on_turned_lines,
     "plot": plotted,
     "under a title bar": under_a_title_bar,
+    "noise of a dark room": in_the_dark,
     "dust": dusty,
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
     "transparent, black ink": lambda image: on_nothing(image, "black"),
