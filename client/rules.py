@@ -97,10 +97,12 @@ def find_rules(mask: Mask, beside: int = 1) -> list[Rule]:
     wide = wide[:-2] | wide[1:-1] | wide[2:]  # a line wavers by a pixel
     filled = np.add.reduceat(wide, starts[:-1], axis=1, dtype=np.int16) / np.diff(starts)
     covered = np.pad(filled > FILLED, ((0, 1), (0, 0)))
-    found: list[Rule] = []
-    lengths, ends = _longest_runs(covered, starts[:-1], width)
-    steep = np.abs(SLOPES) > GENTLE
+    may_be_steep = np.count_nonzero(covered.any(0)) >= LONG * BINS
+    slopes = SLOPES if may_be_steep else SLOPES[np.abs(SLOPES) <= GENTLE]
+    lengths, ends = _longest_runs(covered, starts[:-1], slopes, width)
+    steep = np.abs(slopes) > GENTLE
     lengths[steep] *= lengths[steep] >= LONG * BINS
+    found: list[Rule] = []
     while len(found) < 16 and (best := int(lengths.max())) >= SHORTEST * BINS:
         slope, row = np.unravel_index(int(np.argmax(_plateau(lengths, best))), lengths.shape)
         top, bottom = _extent(lengths[slope] >= 0.85 * best, int(row))
@@ -108,16 +110,18 @@ def find_rules(mask: Mask, beside: int = 1) -> list[Rule]:
             right = int(ends[slope, row]) + 1
             left, thickness = right - best, max(1, bottom - top - 2)
             edges = left * width / BINS, right * width / BINS
-            found.append(Rule((top + bottom - 1) / 2, float(SLOPES[slope]), edges[0], edges[1], thickness))
+            found.append(Rule((top + bottom - 1) / 2, float(slopes[slope]), edges[0], edges[1], thickness))
         reach = max(3, round(0.02 * height))
         lengths[:, max(0, top - reach) : bottom + reach] = 0
     return [rule for rule in found if abs(rule.slope) <= GENTLE or sum(map(rule.is_parallel, found)) >= beside]
 
 
-def _longest_runs(covered: Mask, starts: NDArray[np.intp], width: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _longest_runs(
+    covered: Mask, starts: NDArray[np.intp], slopes: NDArray[np.float64], width: int
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Give for each slope and row how many stretches in a row are covered, and which is the last of them."""
     height = len(covered) - 1  # the last row is blank: what lies outside the picture
-    shifts = np.round(SLOPES[:, None] * (starts + width / BINS / 2 - width / 2)).astype(int)
+    shifts = np.round(slopes[:, None] * (starts + width / BINS / 2 - width / 2)).astype(int)
     rows = np.arange(height)[None, :, None] + shifts[:, None, :]
     rows[(rows < 0) | (rows >= height)] = height
     along = covered[rows, np.arange(BINS)]
