@@ -18,7 +18,7 @@ from client.grey import Grey
 from client.image import resize
 from client.margin import with_margin
 from client.page import Box, Page, cut_out
-from client.paper import even_out, grain, lightest, otsu, smoothed
+from client.paper import even_out, grain, lightest, otsu, smoothed, summit
 from client.regions import Mask, Region, box_of, find_regions, paint
 from client.rules import erase_rules
 from client.shade import breadth_on_shade
@@ -34,6 +34,8 @@ STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
 SEVERAL = "several digits?"
 """The note of a picture that may show more than one."""
+SOLID = 0.02
+"""Part of a picture's ink with ink all around, where all lines are thin: what they cross at has some."""
 PALEST = 0.3
 """Ink paler than this part of the darkest is noise, a shadow or a rule, even where Otsu's threshold goes lower."""
 GRAINY = 0.055
@@ -135,7 +137,7 @@ def to_ink(grey: Grey) -> Grey:
         grey = smoothed(grey)
         ink = even_out(grey)
     breadth = breadth_on_shade(ink, threshold(ink))
-    return ink if breadth is None else even_out(grey, breadth)
+    return even_lines(ink if breadth is None else even_out(grey, breadth))
 
 
 def normal(ink: Grey, mask: Mask) -> Pixels:
@@ -176,6 +178,21 @@ def enlarge(grey: Grey) -> Grey:
     if scale <= 1:
         return grey
     return np.asarray(resize(Image.fromarray(grey), scale, Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+def even_lines(ink: Grey) -> Grey:
+    """Mends lines of one pixel: made smaller they lie on one pixel or, half as dark, on two, and fall to pieces.
+
+    The sum across such a line is the same everywhere. Ink with a pixel that has ink all around stays as it is.
+    """
+    mask = ink > threshold(ink)
+    solid = ~lightest(~mask, 1)
+    if np.count_nonzero(solid) > SOLID * np.count_nonzero(mask):
+        return ink
+    around = np.pad(ink, 1)
+    down = around[:-2] + around[1:-1] + around[2:]
+    even = down[:, :-2] + down[:, 1:-1] + down[:, 2:]
+    return (even / summit(even)).clip(0, 1)
 
 
 def threshold(ink: Grey) -> float:

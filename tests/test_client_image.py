@@ -483,6 +483,16 @@ def test_a_hairline_is_a_stroke_of_the_digit():
     assert [half.max() > 25 for half in halves] == [True, False]
 
 
+def test_a_line_of_one_pixel_on_a_large_canvas_does_not_fall_to_pieces(read):
+    two = [(36, 33), (42, 27), (50, 25), (58, 29), (60, 37), (55, 48), (34, 74), (65, 72)]
+    batch = []
+    for side in range(500, 600, 20):
+        canvas = Image.new("L", (side, side), 255)
+        ImageDraw.Draw(canvas).line([(side * across / 100, side * down / 100) for across, down in two], fill=0)
+        batch.append(to_mnist(canvas))
+    assert (read(np.stack(batch)) == 2).all()
+
+
 @pytest.mark.parametrize("pressed", [False, True])
 def test_a_stroke_paler_than_what_counts_as_ink_belongs_to_the_digit_and_joins_its_parts(pressed):
     sheet = Image.new("L", (150, 150), 250)
