@@ -191,8 +191,8 @@ def even_lines(ink: Grey) -> Grey:
         return ink
     around = np.pad(ink, 1)
     down = around[:-2] + around[1:-1] + around[2:]
-    even = down[:, :-2] + down[:, 1:-1] + down[:, 2:]
-    return (even / summit(even)).clip(0, 1)
+    even: Grey = down[:, :-2] + down[:, 1:-1] + down[:, 2:]
+    return (even / np.float32(summit(even))).clip(0, 1)
 
 
 def threshold(ink: Grey) -> float:

@@ -34,6 +34,8 @@ BELOW = 0.04
 """... and so far below the digit, of its height: the foot of a 1 or 2 hangs together with it."""
 AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
+ROUND, DISC, AT_SIDE = 0.8, 0.7, 0.12
+"""Width of a disc, of its length; how much of its box it fills, of pi / 4; and how near the side of a picture it is."""
 NEXT_LINE = 0.1
 """How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
 LETTER, LETTERS = 0.4, 3
@@ -147,7 +149,19 @@ def strokes(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
     """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
     height, width = shape
     inside = [region for region in regions if not is_frame(region, regions, width, height)]
-    return [region for region in inside if not is_line(region)] or inside
+    inside = [region for region in inside if not is_line(region)] or inside
+    holes = [region for region in inside if is_hole(region, shape)]
+    drawn = [region for region in inside if region not in holes]
+    return drawn if any(one.length > hole.length for one in drawn for hole in holes) else inside
+
+
+def is_hole(region: Region, shape: tuple[int, ...]) -> bool:
+    """Tell whether a region is a punched hole: a disc at the side of the picture."""
+    height, width = shape
+    is_disc = min(region.width, region.height) > ROUND * region.length
+    is_filled = region.area > DISC * region.width * region.height
+    down, across = (region.top + region.bottom) / 2 / height, (region.left + region.right) / 2 / width
+    return is_disc and is_filled and min(down, across, 1 - down, 1 - across) < AT_SIDE
 
 
 def is_rival(region: Region, main: Region) -> bool:

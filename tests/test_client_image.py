@@ -138,6 +138,15 @@ def underlined(image):
     return picture
 
 
+def beside_punched_holes(image):
+    """A scan of a sheet of a binder, whose holes have more ink each than the digit."""
+    sheet = Image.new("L", (300, 400), 255)
+    sheet.paste(dark_on_white(image).resize((64, 64)), (120, 150))
+    for middle in (50, 150, 250, 350):
+        ImageDraw.Draw(sheet).ellipse((8, middle - 16, 40, middle + 16), fill=20)
+    return sheet
+
+
 def beside_another(image):
     sheet = np.asarray(photo(image)).copy()
     sheet[30:230, :60] = np.minimum(sheet[30:230, :60], 190 - large(image)[:, 70:130] * 120)
@@ -385,6 +394,7 @@ FORMS = {
     "circled": circled,
     "thumb": with_a_thumb,
     "dark thumb": beside_a_dark_thumb,
+    "beside punched holes": beside_punched_holes,
     "underlined": underlined,
     "closely underlined": closely_underlined,
     "cut neighbour": beside_another,
