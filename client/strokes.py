@@ -41,7 +41,7 @@ NEXT_LINE = 0.1
 LETTER, LETTERS = 0.4, 3
 """Length of a letter of small print, of the digit's beside it, and how many there are; fewer are parts of the digit."""
 SPACED = 0.8
-"""Space between the digit and that line, of the letters' length; the dots of a dotted digit are nearer together."""
+"""Space between the digit and that line, of the letters' height; the dots of a dotted digit are nearer together."""
 APART = 4
 """Pixels from a digit's box at which its soft edges have ended."""
 
@@ -68,21 +68,19 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
 
 
 def print_around(main: Region, pieces: list[Region]) -> list[Region]:
-    """Mends small print above or below a digit: gives its letters, of which there are several."""
+    """Mends small print above or below a digit, and the dashes of a box: gives its letters, of which there are several.
+
+    Pieces of a stroke that skips may stand one above another.
+    """
     small = [one for one in pieces if one.length < LETTER * main.length]
-    rows = [one for one in small if one.bottom <= main.top], [one for one in small if one.top >= main.bottom]
-    return [one for row in rows if _is_line_of_print(row) and _is_apart(row, main) for one in row]
-
-
-def _is_line_of_print(row: list[Region]) -> bool:
-    """Tell whether several letters stand side by side; pieces of a stroke that skips may stand one above another."""
-    return any(sum(min(a.bottom, b.bottom) > max(a.top, b.top) for b in row) >= LETTERS for a in row)
+    rows = ([one for one in small if min(a.bottom, one.bottom) > max(a.top, one.top)] for a in small)
+    return [one for one, row in zip(small, rows, strict=True) if len(row) >= LETTERS and _is_apart(row, main)]
 
 
 def _is_apart(row: list[Region], main: Region) -> bool:
     """Tell whether there is space between a row and what is above or below; between the dots of a line is none."""
     space = min(max(main.top - one.bottom, one.top - main.bottom) for one in row)
-    return space > SPACED * max(one.length for one in row)
+    return space > SPACED * max(one.height for one in row)
 
 
 def tone(region: Region, ink: Grey) -> float:

@@ -214,6 +214,15 @@ def closely_underlined(image):
     return picture
 
 
+def between_dashes(image):
+    """Dashed lines above and below the digit, nearer to it than a dash is long."""
+    sheet = ImageOps.expand(dark_on_white(image), 20, 255)
+    for row in (22, 226):
+        for at in range(40, 200, 50):
+            ImageDraw.Draw(sheet).line((at, row, at + 42, row), fill=0, width=6)
+    return sheet
+
+
 def above_print(image):
     """A thin pen above a line of small print."""
     picture = photo(image).filter(ImageFilter.MaxFilter(9))
@@ -397,6 +406,7 @@ FORMS = {
     "beside punched holes": beside_punched_holes,
     "underlined": underlined,
     "closely underlined": closely_underlined,
+    "between dashes": between_dashes,
     "cut neighbour": beside_another,
     "above print": above_print,
     "turned lines": on_turned_lines,
