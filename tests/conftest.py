@@ -276,9 +276,9 @@ def version(address: str) -> int:
         return max(one.version for one in client.status() if one.state == "AVAILABLE")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def embedded(request: pytest.FixtureRequest) -> None:
-    """Skip what only the embedded server promises."""
+    """Skip what only the embedded server promises, before models are trained for it."""
     if request.config.getoption("--server"):
         pytest.skip("only the embedded server promises this")
 

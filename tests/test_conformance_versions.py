@@ -35,7 +35,7 @@ os.scandir = lambda path: threading.Event().wait() if os.path.basename(path) == 
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")  # before models are trained for it
 def needs_the_disk(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--server"):
         pytest.skip("changes the model folders, which are on the other server's disk")
