@@ -21,7 +21,7 @@ from client.batches import BATCH
 from client.cluster import connected
 from client.console import counted
 from client.errors import DigitsError, InvalidImage, UsageError
-from client.files import all_files, is_image
+from client.files import STDIN, all_files, is_image
 from client.remote import Client
 from client.report import record
 from client.run import Run, with_name
@@ -73,6 +73,8 @@ def classify(
 
 def expand(files: list[str], files_from: str | None, left_out: Counter[str] | None = None) -> Iterator[str]:
     """Give the files that arguments mean, whole, as nodes work elsewhere; addresses with :// are fsspec's."""
+    if STDIN in files:
+        raise UsageError("- is stdin, which the cluster's nodes cannot read: name files or folders")
     for name in all_files([name for name in files if "://" not in name], files_from, left_out=left_out):
         yield name if "://" in name else _whole(name)
     for name in files:

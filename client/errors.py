@@ -104,7 +104,7 @@ class ServerFault(ServerError):
 
 REASONS = {
     "Tls handshake failed": "no TLS there, or a certificate that --ca does not know",
-    "Socket closed": "it closed the connection: it stops, or wants --tls",
+    "Socket closed": "it closed the connection: it stops, or wants --tls, or another --cert and --key",
     "http1.x": "that is a port for HTTP, as REST's; gRPC's is another",
 }
 """What gRPC says of a connection that fails, in part → what it means for a person."""

@@ -81,7 +81,7 @@ def test_a_wrong_kind_of_port_is_named(launch, endpoints, authority) -> None:
     for address, options, reason in (
         (endpoints["gRPC"], {"ca": authority.ca}, no_tls),
         (secured, {"tls": True}, no_tls),
-        (secured, {}, "it closed the connection: it stops, or wants --tls"),
+        (secured, {}, "it closed the connection: it stops, or wants --tls, or another --cert and --key"),
         (endpoints["REST"], {}, "that is a port for HTTP, as REST's; gRPC's is another"),
     ):
         with Client(address, **options) as client, pytest.raises(ServerUnavailable) as caught:
