@@ -33,7 +33,7 @@ how sure it was of its mistakes.
 `digits classify photo.jpg --model {own.model}`.
 
 **Data** MNIST: {own.images:,} training images{changes}.
-Chosen by the first 5,000 test images, reported on the last 5,000.
+Chosen by distorted copies of the first 5,000 test images, reported on the last 5,000.
 **Training** recipe `{own.recipe}`,{seed} {epochs} in {own.core_seconds:.0f} core seconds.
 **Accuracy** {own.accuracy:.4f} on test ({errors} of 5,000; {own.errors[1]} of all 10,000){published},
 {own.val_accuracy:.4f} on validation, {own.train_accuracy:.4f} on training images.

@@ -199,7 +199,7 @@ def results(
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other: give one of them")
     rows = [*gather(models).values()]
-    if not rows and not as_json:
+    if not rows and not (as_json and models.is_dir()):
         raise nothing_in(models)
     if as_json:
         print(to_json(rows))
