@@ -2,7 +2,7 @@
 # Targets: client, serving (embedded server), training (CPU, or GPU with EXTRA=gpu), tensorflow-serving, and models,
 # which brings the promoted model to a Kubernetes pod.
 #   docker build --target serving -t digits-serving .
-#   docker run --read-only -p 8500:8500 -p 8501:8501 -v "$PWD/models:/models:ro" digits-serving
+#   docker run --read-only -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v "$PWD/models:/models:ro" digits-serving
 # compose.yaml starts either server and classifies samples.
 ARG PYTHON=3.11
 
