@@ -40,7 +40,7 @@ def _next_step(settings: Settings, served: Collection[str], port: int) -> str:
     if not settings.config and settings.model_name in (None, MODEL):
         return _what_to_do(settings.models, sorted(served))
     if served:
-        return ""
+        return f"{_how_to_try(settings, port)} --model {min(served)}"
     wanted = f"of {settings.config}" if settings.config else f"'{settings.model_name}' in {settings.models}"
     return f"no model {wanted} is available yet: it is looked for every {settings.poll_seconds:g} s"
 

@@ -12,6 +12,7 @@ from client.contract import GRPC_PORT, MODEL, REST_PORT
 from client.errors import UsageError
 from serving import config
 from serving.settings import Settings
+from serving.tls import exposure
 
 BINARY = "tensorflow_model_server"
 IMAGE = "tensorflow/serving:2.20.0"
@@ -31,6 +32,10 @@ def run(settings: Settings) -> None:
     models = config.read(settings.config) if settings.config else {}
     binary = shutil.which(BINARY)
     if binary is None:
+        if exposure(settings.host, tls=False):
+            note(
+                f"warning: whoever reaches {settings.host} can ask and watch. TLS is in {FILES / 'ssl.config.example'}"
+            )
         note(f"{BINARY} is not installed. With docker:")
         print(shlex.join(docker_line(settings, models)))
         return

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -158,9 +159,20 @@ def test_without_it_the_docker_line_is_printed(digits, tmp_path: Path) -> None:
     )
 
 
-def docker_line(digits, *options: str | Path) -> str:
+def print_docker_line(digits, *options: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": "/nowhere"}
-    return digits("serve", "--backend", "tensorflow-serving", *options, env=environment).stdout
+    return digits("serve", "--backend", "tensorflow-serving", *options, env=environment)
+
+
+def docker_line(digits, *options: str | Path) -> str:
+    return print_docker_line(digits, *options).stdout
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_docker_line_that_opens_the_port_to_others_comes_with_a_warning(digits, host: str, warned: bool) -> None:
+    printed = print_docker_line(digits, "--host", host)
+    assert (f"warning: whoever reaches {host} can ask and watch." in printed.stderr) is warned
+    assert f"-p {host}:8500:8500" in printed.stdout
 
 
 def test_without_rest_the_docker_line_opens_no_port_for_it(digits) -> None:

@@ -201,6 +201,7 @@ def test_a_file_opens_the_folder_above_a_base_path_but_never_the_whole_file_syst
 
 def test_the_environment_of_tensorflow_servings_image_is_understood(root: Path, start, tmp_path: Path) -> None:
     server = start(None, MODEL_BASE_PATH=str(root), MODEL_NAME="A")
+    assert server.wait_for("try it: ").endswith(f" --server {server.address} --model A")
     assert server.version("A") == 1
     with pytest.raises(grpc.RpcError, match=r"Latest\(digits\)"):
         server.version("digits")
