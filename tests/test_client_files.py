@@ -124,6 +124,12 @@ def test_an_address_whose_file_system_fails_is_told_in_a_line(refused):
         bulk.classify([], None, closed, False, "auto", {})
 
 
+def test_stdin_is_refused_to_a_cluster_and_not_taken_for_a_file():
+    bulk = pytest.importorskip("client.bulk")
+    with pytest.raises(UsageError, match="^- is stdin, which the cluster's nodes cannot read: name files or folders$"):
+        list(bulk.expand(["-"], None))
+
+
 def test_a_name_that_is_no_text_gets_its_row_on_a_cluster_too(folder):
     bulk = pytest.importorskip("client.bulk")
     [row] = bulk.Reader({"server": "127.0.0.1:1"})({"file": [b"caf\xe9.png"]}).to_pylist()
