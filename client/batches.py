@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from client.digit import Pixels, Prepared
+from client.digit import Prepared
 from client.errors import DigitsError
+from client.mnist import Pixels
 from client.prepare import Outcome, Picture, attempt
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy as np
 from client import contract
 from client.batches import BATCH
 from client.channel import File, Security, connect, full_address
-from client.digit import Pixels
 from client.errors import UsageError
+from client.mnist import Pixels
 from client.patience import Budget, positive
 from client.prepare import Picture, prepare
 from client.questions import Peer

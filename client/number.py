@@ -8,15 +8,17 @@ import numpy as np
 
 from client import page
 from client.answers import Prediction
-from client.digit import Pixels, normal, threshold, to_ink
+from client.digit import threshold, to_ink
 from client.errors import NoDigit
 from client.grey import to_grey
 from client.image import Decoded
 from client.margin import with_margin
+from client.mnist import Pixels, normal
+from client.pale import palest_stroke, with_hairlines
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
-from client.strokes import NEXT_LINE, palest_stroke, strokes, with_hairlines
+from client.strokes import NEXT_LINE, strokes
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""

@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from client import contract
-from client.digit import Pixels, Prepared, as_mnist, find_digit
+from client.digit import Prepared, find_digit
 from client.errors import InvalidImage, NoDigit
 from client.grey import to_grey
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode
+from client.mnist import Pixels, as_mnist
 from client.page import Box
 
 CLOSER = 4

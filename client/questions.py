@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from client import answers, contract
 from client.answers import Benchmark, Prediction, VersionStatus
-from client.digit import Pixels
 from client.errors import ContractMismatch, UsageError
+from client.mnist import Pixels
 from client.proto import serving_pb2 as messages
 from client.tensors import Array, pack_content
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from client.grey import Grey
-from client.paper import lightest
-from client.regions import Mask, Region, box_of, find_regions, paint
+from client.regions import Mask, Region, paint
 
 WIDEST = 1.7
 """Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
@@ -16,16 +15,6 @@ LONGEST = 8
 """... and what is so many times as long as it is thick is one; ..."""
 ROUNDEST = 0.4
 """... what is thicker than this part of its length is a thumb: a dot has 0.5, the boldest digit 0.35."""
-HAIRLINE = 0.35
-"""A hairline is at least this dark, as a part of `level`, from which everything is ink."""
-GRAIN = 1.5
-"""A hairline stands out from the paper this much more than nearly all (99 %) of what is around the digit."""
-CLEAN = 5.0
-"""A pale stroke is so many times as dark as nine tenths of the paper are at most; ..."""
-ALONE = 0.05
-"""... there is no more other ink than this part of the digit's, ..."""
-LEAST_PALE, MOST_PALE = 0.01, 1.5
-"""... and so much that is pale: less is soft edges, more is dirt."""
 SAME_PEN = 0.45
 """A part of a digit is at least so dark, of its main one: paler is a thumb, a crease or the edge of a shadow."""
 FLAT = 3.5
@@ -42,8 +31,6 @@ LETTER, LETTERS = 0.4, 3
 """Length of a letter of small print, of the digit's beside it, and how many there are; fewer are parts of the digit."""
 SPACED = 0.8
 """Space between the digit and that line, of the letters' height; the dots of a dotted digit are nearer together."""
-APART = 4
-"""Pixels from a digit's box at which its soft edges have ended."""
 
 
 def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
@@ -92,48 +79,6 @@ def is_underline(region: Region, others: list[Region]) -> bool:
     """Tell whether a region is a flat stroke at some distance below all others."""
     flat = region.width > FLAT * region.height
     return flat and bool(others) and all(region.top > one.bottom + BELOW * one.height for one in others)
-
-
-def with_pale_ink(ink: Grey, digit: Mask, pieces: Mask, level: float) -> Mask | None:
-    """Mends a pen that skips: gives the digit with all ink under `level` that hangs together with it.
-
-    It may lead to other pieces of ink. None where there is more on the paper, or the paper is not clean, as what is
-    pale may be a crease, a rule or dirt there.
-    """
-    height, width = ink.shape
-    size = np.count_nonzero(digit)
-    paper = ~lightest(np.pad(pieces, APART), APART)
-    palest = max(HAIRLINE * level, CLEAN * float(np.percentile(ink[paper], 90))) if paper.any() else level
-    pale = ink > palest
-    if palest >= level or not LEAST_PALE * size < np.count_nonzero(pale & paper) < MOST_PALE * size:
-        return None
-    joined = touching(pale, digit)
-    whole = paint(joined, ink.shape)
-    other = np.count_nonzero((ink > level) & ~(whole & pieces))
-    return None if other > ALONE * size or any(one.is_cut(ink.shape) for one in joined) else whole
-
-
-def palest_stroke(ink: Grey, digit: Mask, level: float) -> float:
-    """Give the darkness from which a hairline is told from what is on the paper around the digit; at most `level`."""
-    paper = np.ones_like(digit)
-    paper[box_of(digit, APART)] = False
-    grain = float(np.percentile(ink[paper], 99)) if paper.any() else level
-    return min(max(HAIRLINE * level, GRAIN * grain), level)
-
-
-def with_hairlines(ink: Grey, digit: Mask, palest: float, level: float) -> Mask:
-    """Mends hairlines: ink from `palest` to `level` that hangs together with a digit, within its box, belongs to it."""
-    box = box_of(digit)
-    dark, pale = digit[box], (ink[box] > palest) & (ink[box] <= level)
-    whole = digit.copy()
-    if pale.any():
-        whole[box] |= paint(touching(dark | pale, dark), dark.shape)
-    return whole
-
-
-def touching(mask: Mask, digit: Mask) -> list[Region]:
-    """Give the regions of a mask that hang together with a digit in it."""
-    return [one for one in find_regions(mask, 64) if (paint([one], mask.shape) & digit).any()]
 
 
 def stroke_width(mask: Mask) -> float:

@@ -1,7 +1,7 @@
 """LiteRT: a small C++ engine, 46 MB in memory where TensorFlow takes 570, and as fast for these models.
 
-Requests are not joined to batches: of H, 32 images in a call take 0.91 of the time of 32 calls (82 and 89 µs an image on
-one core), for which each would wait for others.
+Requests are not joined to batches: of H, 32 images in a call take 0.91 of the time of 32 calls (82 and 89 µs an image
+on one core), for which each would wait for others.
 """
 
 import hashlib
