@@ -132,7 +132,7 @@ def enlarge(grey: Grey) -> Grey:
 def even_lines(ink: Grey) -> Grey:
     """Mends lines of one pixel: made smaller they lie on one pixel or, half as dark, on two, and fall to pieces.
 
-    The sum across such a line is the same everywhere. Ink with a pixel that has ink all around stays as it is.
+    The sum across such a line is the same everywhere. Ink of which some, more than SOLID, has ink all around stays.
     """
     mask = ink > threshold(ink)
     solid = ~lightest(~mask, 1)

@@ -24,7 +24,7 @@ BELOW = 0.04
 AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
 ROUND, DISC, AT_SIDE = 0.8, 0.7, 0.12
-"""Width of a disc, of its length; how much of its box it fills, of pi / 4; and how near the side of a picture it is."""
+"""Width of a disc, of its length; how much of its box it fills, a circle pi / 4; how near the picture's side it is."""
 NEXT_LINE = 0.1
 """How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
 LETTER, LETTERS = 0.4, 3
@@ -89,7 +89,7 @@ def stroke_width(mask: Mask) -> float:
 
 
 def strokes(regions: list[Region], shape: tuple[int, ...]) -> list[Region]:
-    """Give the regions that may be ink of a digit, the largest first: no frame, and no line where there is more."""
+    """Give what may be ink of a digit, the largest first: no frame, and no line or punched hole where there is more."""
     height, width = shape
     inside = [region for region in regions if not is_frame(region, regions, width, height)]
     inside = [region for region in inside if not is_line(region)] or inside
