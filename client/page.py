@@ -22,11 +22,11 @@ CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
 """But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
 SOLID = 0.6
 """A page is mostly paper: ink and shadows take less than the rest."""
-WHOLE, LEAST_WHOLE = 0.7, 0.25
-"""Of a page with ink that hangs together with what is around it so much is paper, unlike of what bold strokes surround,
-and it takes so much of the picture, unlike a square of graph paper that a stroke crosses."""
 FULLEST = 0.87
 """How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
+WHOLE, LEAST_WHOLE, SHARPEST = 0.7, 0.25, 0.96
+"""Of a page with ink that hangs together with what is around it so much is paper, it takes so much of the picture,
+unlike a square of graph paper that a stroke crosses, and fills so much of that box: bold strokes and their gaps 0.94."""
 LONGEST = 2.3
 """How many times as long as wide a page is; sheets of paper are 1.4 times."""
 UNLIKE = 0.12
@@ -86,8 +86,9 @@ def find_page(small: Grey) -> Mask | None:
         if region and region.area >= SMALLEST * mask.size:
             page = filled(paint([region], mask.shape))
             is_solid = region.area >= SOLID * np.count_nonzero(page)
-            whole = _completed(page, mask)
-            if is_solid and _lies_on(small, page) and is_rectangle(whole, LONGEST) and _stands_out(small, whole):
+            whole = _between(page) | _between(page.T).T
+            has_corners = is_rectangle(page, LONGEST) or _is_page(whole, mask)
+            if is_solid and has_corners and _lies_on(small, page) and _stands_out(small, page):
                 return whole
     return None
 
@@ -114,14 +115,14 @@ def _around(mask: Mask, reach: int) -> Mask:
     return lightest(np.pad(mask, reach).astype(np.uint8), reach) > 0
 
 
-def _completed(page: Mask, paper: Mask) -> Mask:
-    """Mends ink that hangs together with what is around its page: adds all that has page on two opposite sides."""
-    whole = _between(page) | _between(page.T).T
-    is_page = whole.mean() > LEAST_WHOLE and np.count_nonzero(whole & paper) > WHOLE * np.count_nonzero(whole)
-    return whole if is_page else page
+def _is_page(whole: Mask, paper: Mask) -> bool:
+    """Tell whether a region and all between its parts are a page, of which ink goes to its edge and beyond."""
+    is_paper = np.count_nonzero(whole & paper) > WHOLE * np.count_nonzero(whole)
+    return bool(is_paper and whole.mean() > LEAST_WHOLE and is_rectangle(whole, LONGEST, SHARPEST))
 
 
 def _between(mask: Mask) -> Mask:
+    """Mends ink that hangs together with what is around its page: gives all that has page on its left and right."""
     ahead, behind = np.logical_or.accumulate(mask, 1), np.logical_or.accumulate(mask[:, ::-1], 1)[:, ::-1]
     return ahead & behind
 
@@ -133,7 +134,7 @@ def filled(mask: Mask) -> Mask:
     return ~paint([outside], beyond.shape)[1:-1, 1:-1]
 
 
-def is_rectangle(mask: Mask, longest: float = np.inf) -> bool:
+def is_rectangle(mask: Mask, longest: float = np.inf, fullest: float = FULLEST) -> bool:
     """Tell whether a mask fills the smallest box around it, which may be turned and so many times as long as wide."""
     rows = np.flatnonzero(mask.any(1))
     ends = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
@@ -144,7 +145,7 @@ def is_rectangle(mask: Mask, longest: float = np.inf) -> bool:
     widths, heights = np.ptp(across, 0), np.ptp(down, 0)
     best = int(np.argmin(widths * heights))
     short, long = sorted((float(widths[best]), float(heights[best])))
-    return bool(np.count_nonzero(mask) > FULLEST * short * long and long < longest * short)
+    return bool(np.count_nonzero(mask) > fullest * short * long and long < longest * short)
 
 
 def _stands_out(small: Grey, page: Mask) -> bool:
