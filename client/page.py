@@ -26,7 +26,7 @@ FULLEST = 0.87
 """How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
 WHOLE, LEAST_WHOLE, SHARPEST = 0.7, 0.25, 0.96
 """Of a page with ink that hangs together with what is around it so much is paper, it takes so much of the picture,
-unlike a square of graph paper that a stroke crosses, and fills so much of that box: bold strokes and their gaps 0.94."""
+unlike a square of graph paper that a stroke crosses, and fills so much of that box: bold strokes with gaps 0.94."""
 LONGEST = 2.3
 """How many times as long as wide a page is; sheets of paper are 1.4 times."""
 UNLIKE = 0.12
