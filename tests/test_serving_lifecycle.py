@@ -116,10 +116,12 @@ def test_a_chosen_model_that_is_not_there_is_named(root: Path, start) -> None:
     assert line == f"no model 'digts' in {root} is available yet: it is looked for every 0.1 s"
 
 
-def test_a_chosen_model_that_is_served_leaves_nothing_to_do(root: Path, start) -> None:
+def test_a_chosen_model_that_is_served_leaves_nothing_to_do_but_to_try_it(root: Path, start) -> None:
     server = start(root, "--model-name", "A")
     server.wait_for("draw a digit")
-    assert (server.stop(), server.lines[-1][:9], len(server.lines)) == (0, "stopping:", 5)
+    assert (server.stop(), server.lines[-1][:9], len(server.lines)) == (0, "stopping:", 6)
+    assert server.lines[-2].startswith("try it: ")
+    assert server.lines[-2].endswith(" --model A")
 
 
 def test_a_model_folder_that_is_given_as_the_root_is_pointed_out(root: Path, start) -> None:
