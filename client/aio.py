@@ -75,7 +75,7 @@ class AsyncClient(Connection):
                 task.cancel()
 
     async def read(self, picture: Picture) -> Number:
-        """Read the digits of a number from left to right. Raises InvalidImage, and NoDigit."""
+        """Read the digits of a number from left to right, line by line. Raises InvalidImage, and NoDigit."""
         number = await asyncio.to_thread(find_number, picture)
         return replace(number, predictions=tuple(await self.classify([place.pixels for place in number.places])))
 

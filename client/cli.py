@@ -166,13 +166,13 @@ READ_HELP = "\n\n".join(
     (
         "Read the handwritten number in an image, digit by digit.",
         "\b\ndigits read amount.jpg\ncat scan.png | digits read - --json",
-        "The digits stand in one line, free or in the cells of a form, and are read from left to right; their "
+        "The digits stand free or in the cells of a form and are read from left to right, line by line; their "
         "probabilities stand below the number.",
         'With --json, stdout is one object: {"file", "number", "probability", "digits": [{"digit", "probability", '
         '"runner_up", "runner_up_probability", "probabilities", "model", "model_version", "notes", "box"}], "notes"}; '
         "a box is [left, top, right, bottom] in pixels of the upright image.",
         'Notes: "no digit found" (the number is empty, its probability null), "first of N frames", "several lines?" '
-        '(they are read as one), "cut digit?" (at the edge, left out), and at a digit "touching digits?".',
+        '(with a line break between them), "cut digit?" (at the edge, left out), and at a digit "touching digits?".',
         "Exit codes: 0 read, also without a digit, 1 no image, 2 usage, 3 no server, a busy one or no answer in "
         "time, 4 other model.",
     )

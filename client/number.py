@@ -1,7 +1,7 @@
-"""The digits of a number in one picture, from left to right: where they are, and what they look like to the network."""
+"""The digits of a number in one picture, line by line from left to right: where they are, and what the network sees."""
 
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from client.pale import palest_stroke, with_hairlines
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
 from client.rules import erase_rules
-from client.strokes import NEXT_LINE, strokes
+from client.strokes import NEXT_LINE, gap, strokes
 
 WORKING_SIZE = 960
 """Pixels of the longer side: enough for ten digits in a row."""
@@ -31,7 +31,9 @@ WIDEST = 1.25
 NO_DIGIT = "no digit found"
 """The note of a picture without any."""
 LINES = "several lines?"
-"""The note of a picture with a digit below another: the digits of all lines are read as if they were one."""
+"""The note of a picture with a digit below another: each line is read by itself, the topmost first."""
+LEVEL = 0.5
+"""How much of the lower of two digits in a line is level with the other; of a slanted line's two neighbours 0.6."""
 CUT = "cut digit?"
 """The note of a picture whose edge cuts something as high as its digits, which is left out."""
 TOUCHING = "touching digits?"
@@ -48,18 +50,24 @@ class Place:
     box: PixelBox
     pixels: Pixels = field(compare=False)  # an array's == is none
     notes: tuple[str, ...] = ()
+    line: int = 0
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a picture: its places from left to right, the prediction for each once it was read, and notes."""
+    """A number in a picture: its places from left to right, the prediction for each once it was read, and notes.
+
+    Places are in the order of their lines, the topmost first; str() gives the digits, and a line break between lines.
+    """
 
     places: tuple[Place, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "".join(str(one.digit) for one in self.predictions)
+        pairs = zip(self.places, self.predictions, strict=False)  # without predictions it is empty
+        lines = groupby(pairs, lambda pair: pair[0].line)
+        return "\n".join("".join(str(one.digit) for _, one in line) for _, line in lines)
 
     @property
     def probability(self) -> float:
@@ -90,17 +98,17 @@ def _find(whole: Decoded) -> Number:
     places = []
     pieces = strokes(find_regions(ink > level, 64), ink.shape)
     regions = find_digits(pieces, ink.shape)
-    digits = group(regions)
+    digits = [(line, parts) for line, of_line in enumerate(split_lines(regions)) for parts in group(of_line)]
     if not digits:
         raise NoDigit(NO_DIGIT)
-    palest = palest_stroke(ink, paint(chain(*digits), ink.shape), level)
-    for parts in digits:
+    palest = palest_stroke(ink, paint(chain(*(parts for _, parts in digits)), ink.shape), level)
+    for line, parts in digits:
         left, right = min(part.left for part in parts), max(part.right for part in parts)
         top, bottom = min(part.top for part in parts), max(part.bottom for part in parts)
         box = sheet.back((left, top, right, bottom), ink.shape)
         mask = with_hairlines(ink, paint(parts, ink.shape), palest, level)
         notes = (TOUCHING,) if right - left > WIDEST * (bottom - top) else ()
-        places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes))
+        places.append(Place(_in_pixels(box, scale), normal(ink, mask), notes, line))
     doubts = {LINES: has_lines(regions), CUT: has_cut(pieces, regions)}
     return Number(tuple(places), notes=(*whole.notes, *(doubt for doubt, holds in doubts.items() if holds)))
 
@@ -142,6 +150,31 @@ def has_lines(regions: list[Region]) -> bool:
         for high in digits
         for low in digits
     )
+
+
+def split_lines(regions: list[Region]) -> list[list[Region]]:
+    """Put the strokes of each line together, the topmost line first; there is one where no digit is below another."""
+    if not has_lines(regions):
+        return [regions]
+    highest = max(region.height for region in regions)
+    lines: list[list[Region]] = []
+    for digit in sorted((one for one in regions if one.height > LOWEST * highest), key=lambda one: one.left):
+        line = max(lines, key=lambda line: _level(digit, line[-1]), default=[])
+        if line and _level(digit, line[-1]) > LEVEL:
+            line.append(digit)
+        else:
+            lines.append([digit])
+    lines.sort(key=lambda line: sum(one.top + one.bottom for one in line) / len(line))
+    whole = [line.copy() for line in lines]
+    for part in (one for one in regions if one.height <= LOWEST * highest):
+        nearest = min(range(len(lines)), key=lambda at: min(gap(part, one) for one in lines[at]))
+        whole[nearest].append(part)
+    return whole
+
+
+def _level(one: Region, other: Region) -> float:
+    """Give how much of the lower one's height is level with the other."""
+    return (min(one.bottom, other.bottom) - max(one.top, other.top)) / min(one.height, other.height)
 
 
 def has_cut(pieces: list[Region], digits: list[Region]) -> bool:

@@ -83,7 +83,7 @@ class Client(Connection):
                     call.cancel()
 
     def read(self, picture: Picture) -> Number:
-        """Read the digits of a number from left to right. Raises InvalidImage, and NoDigit."""
+        """Read the digits of a number from left to right, line by line. Raises InvalidImage, and NoDigit."""
         number = find_number(picture)
         return replace(number, predictions=tuple(self.classify([place.pixels for place in number.places])))
 

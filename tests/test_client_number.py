@@ -109,13 +109,32 @@ def test_digits_that_touch_are_flagged(digits_of):
 
 
 @pytest.mark.parametrize("indent", [0, 70], ids=["below each other", "between each other"])
-def test_digits_below_others_are_flagged(digits_of, indent):
-    line = sheet(digits_of(CHOSEN)[0])
+@pytest.mark.parametrize("angle", [-10, 0, 10])
+def test_lines_below_each_other_are_read_each_by_itself_and_flagged(served, digits_of, indent, angle):
+    images, text = digits_of(CHOSEN)
+    line, below = sheet(images), sheet(images[3:])
     lines = Image.new("L", (line.width + indent, 2 * line.height - MARGIN), 225)
-    lines.paste(line, (indent, line.height - MARGIN))
+    lines.paste(below, (indent, line.height - MARGIN))
     lines.paste(line)
-    assert find_number(lines).notes == ("several lines?",)
-    assert find_number(line.rotate(8, expand=True, fillcolor=225)).notes == ()
+    with Client(served, timeout=30) as client:
+        number = client.read(lines.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=225))
+    assert ([place.line for place in number.places], number.notes) == ([0] * 6 + [1] * 3, ("several lines?",))
+    assert [len(part) for part in str(number).split("\n")] == [6, 3]
+    assert angle or str(number) == f"{text}\n{text[3:]}"  # the tests' short training misreads what is turned
+    alone = find_number(line.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=225))
+    assert ([place.line for place in alone.places], alone.notes) == ([0] * 6, ())
+
+
+def test_strokes_that_skip_stay_with_their_digit_in_its_line(digits_of):
+    skipping = digits_of(CHOSEN)[0].copy()
+    skipping[::2, 9:11] = 0
+    whole = sheet(skipping)
+    lines = Image.new("L", (whole.width, 3 * whole.height), 225)
+    for number in range(3):
+        lines.paste(whole, (0, number * whole.height))
+    alone = [place.box for place in find_number(whole).places]
+    expected = [np.add(box, [0, line * whole.height] * 2) for line in range(3) for box in alone]
+    np.testing.assert_allclose([place.box for place in find_number(lines).places], expected, atol=6)
 
 
 def test_a_digit_that_the_edge_cuts_is_left_out_and_noted(digits_of):
