@@ -197,15 +197,23 @@ def test_20000_files_give_20000_rows_when_a_reader_is_killed(
     scans = tmp_path / "scans"
     scans.mkdir()
     for number in range(20_000):
-        Image.fromarray(mnist_test[0][number % 10_000]).save(scans / f"{number}.png", compress_level=0)
+        digit = Image.fromarray(mnist_test[0][number % 10_000])
+        if number % 8 == 0:  # milliseconds each: rows are written before all is read
+            digit = digit.resize((112, 112))
+        digit.save(scans / f"{number}.png", compress_level=0)
     (scans / "7.png").write_bytes(b"no image")
     options = ["--cluster", three_nodes.address, "--out", str(tmp_path / "rows"), "--server", deployed]
     arguments = [command, "classify", str(scans), *options, "--timeout", "30"]
     run = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: [*(tmp_path / "rows").glob("*.parquet")] or run.poll() is not None, PATIENCE)
     nodes = [three_nodes.head_node, *three_nodes.worker_nodes]
     readers: list[int] = []
-    wait_until(lambda: readers.extend(pid for node in nodes for pid in children(raylet(node), "MapWorker")) or readers)
+
+    def is_reading() -> bool:
+        assert run.poll() is None, run.communicate()[1]
+        readers[:] = [pid for node in nodes for pid in children(raylet(node), "MapWorker")]
+        return bool(readers and [*(tmp_path / "rows").glob("*.parquet")])
+
+    wait_until(is_reading, PATIENCE)
     os.kill(readers[0], signal.SIGKILL)
     _, said = run.communicate(timeout=600)
     assert (run.returncode, said) == (1, "20,000 files: 19,999 classified, 1 failed\n")
