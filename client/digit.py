@@ -16,8 +16,8 @@ from client.margin import with_margin
 from client.mnist import Pixels, normal
 from client.page import Box, Page, cut_out
 from client.pale import darken, palest_stroke, with_hairlines, with_pale_ink
-from client.paper import even_out, grain, lightest, otsu, smoothed, summit
-from client.regions import Region, box_of, find_regions, paint
+from client.paper import even_out, grain, lightest, on_plain_paper, otsu, smoothed, summit
+from client.regions import Mask, Region, box_of, find_regions, paint
 from client.rules import erase_rules
 from client.shade import breadth_on_shade
 from client.strokes import digit_mask, strokes
@@ -61,6 +61,8 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
     Raises NoDigit when there is no ink.
     """
     wide = with_margin(grey)
+    if wide.top < 0 and (alone := _alone(wide)):
+        return alone
     page = cut_out(wide.grey).within(wide)
     ink = to_ink(page.grey)
     level = threshold(ink)
@@ -68,6 +70,12 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
     window = inside(regions, ink.shape) if frames else None
     framed = _in_frame(page, window, ink.shape, frames - 1) if window else None
     return framed or _find(page, ink, level, strokes(regions, ink.shape))
+
+
+def _alone(page: Page) -> Prepared | None:
+    """Give the digit that fills a picture without rules, frames and light; None on uneven paper."""
+    ink = on_plain_paper(enlarge(page.grey))
+    return _prepared(page, ink, *digit_mask(find_regions(ink > PALEST, 64), ink)) if ink is not None else None
 
 
 def _in_frame(page: Page, window: Window, shape: tuple[int, ...], frames: int) -> Prepared | None:
@@ -103,6 +111,10 @@ def _find(page: Page, ink: Grey, level: float, pieces: list[Region]) -> Prepared
         mask = with_hairlines(ink, mask, palest_stroke(ink, mask, level), level)
     else:
         mask, ink = whole, darken(ink, whole)
+    return _prepared(page, ink, mask, several)
+
+
+def _prepared(page: Page, ink: Grey, mask: Mask, several: bool) -> Prepared:
     down, across = box_of(mask)
     box = page.back((across.start, down.start, across.stop, down.stop), ink.shape)
     return Prepared(normal(ink, mask), (SEVERAL,) if several else (), box)

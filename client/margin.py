@@ -23,12 +23,12 @@ COARSE = 96
 """Pixels of that side that are looked at, at most."""
 CONTRAST = 0.2
 """Least range of brightness, and of the border's as a part of it."""
-INKED = 0.5
-"""Darkness of ink."""
+INKED = 0.4
+"""Darkness of ink; of 8×8 pixels the lowest row of a digit may have no darker."""
 NEAR = 0.03
 """The digit ends so near to two opposite edges, ..."""
-CENTRED = 0.12
-"""... or else stands in the middle between the other two, as near as this or two pixels, ..."""
+CENTRED = 0.26
+"""... or else stands in the middle between the other two, as near as this or two pixels; UCI's are 0.25 off, ..."""
 ALONE = 0.6
 """... has so much of all ink, ..."""
 THINNEST, THICKEST = 0.07, 0.35

@@ -31,6 +31,10 @@ TIP = 0.02
 """Per cent of a picture's pixels; a digit of a twentieth of its side has a tenth of a per cent in all."""
 COARSE = 16
 """Pixels of a picture's longer side at which the median of 9×9 shows its light alone, and of most digits nothing."""
+SAME, PLAIN = 0.015, 0.15
+"""Paper of one tone differs by no more, and is so much of a picture of a digit that fills it, ..."""
+PALE, NEAR, SHADE = 0.06, 0.13, 0.003
+"""... on which ink darker than PALE is so near to dark ink, of the side, as soft edges are; what is not is shade."""
 TILE = 8
 """Pixels of the side of the tiles in which grain is measured: of 5×5 a quarter have no ink."""
 
@@ -50,6 +54,21 @@ def even_out(grey: Grey, breadth: float | None = None) -> Grey:
     if breadth is None and clearest < PLAINEST and clearness(ink) < CLEAREST:
         raise NoDigit(BLANK)
     return (ink / clearest).clip(0, 1)
+
+
+def on_plain_paper(grey: Grey) -> Grey | None:
+    """Mends bold strokes, which pass for light: gives the ink where there is none to even out, as programs cut it out.
+
+    Gives None where the paper is not of one tone. Raises NoDigit when the picture is blank.
+    """
+    darkness = 1 - grey if is_dark(grey) else grey
+    ink = (darkness - np.float32(np.percentile(darkness, 5))).clip(0, 1)
+    if np.mean(ink < SAME) < PLAIN:
+        return None
+    ink = (ink / np.float32(summit(ink))).clip(0, 1)
+    reach = round(NEAR * max(ink.shape))
+    near = lightest(np.pad(ink > 0.5, reach), reach)
+    return ink if np.mean((ink > PALE) & ~near) < SHADE else None
 
 
 def is_dark(grey: Grey) -> bool:

@@ -363,6 +363,17 @@ def filled(image, side):
     return square.resize((side, side), Image.Resampling.BOX if side < 20 else Image.Resampling.BICUBIC)
 
 
+def like_ucis(image):
+    """Eight pixels high from edge to edge and not in the middle, as UCI's digits are."""
+    small = Image.fromarray(image)
+    left, top, right, bottom = small.point(lambda value: 255 * (value > 40)).getbbox()
+    small = small.crop((left, top, right, bottom))
+    small = small.resize((min(8, max(2, round(8 * small.width / small.height))), 8), Image.Resampling.BOX)
+    square = Image.new("L", (8, 8))
+    square.paste(small, (max(0, 7 - small.width) if small.width > 3 else 2, 0))
+    return square
+
+
 def grown(image, side):
     return Image.fromarray(255 - image).resize((side, side), Image.Resampling.BOX)
 
@@ -434,6 +445,7 @@ FORMS = {
     "from edge to edge, 28 px": lambda image: filled(image, 28),
     "from edge to edge, one bit": lambda image: filled(image, 60).convert("1", dither=Image.Dither.NONE),
     "from edge to edge, 200 px": lambda image: filled(image, 200),
+    "like UCI's": like_ucis,
 }
 
 
