@@ -12,10 +12,11 @@ from PIL import Image
 from client import contract
 from client.digit import Prepared, find_digit
 from client.errors import InvalidImage, NoDigit
-from client.grey import to_grey
+from client.grey import Grey, to_grey
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode
 from client.mnist import Pixels, as_mnist
 from client.page import Box
+from client.squares import native
 
 CLOSER = 4
 """A tiny digit is looked at again in at most so many times as many pixels a side."""
@@ -92,8 +93,16 @@ def _as_given(array: Pixels) -> Prepared:
 
 def _prepare(decoded: Decoded) -> Prepared:
     small = as_mnist(decoded.image)
-    found = find_digit(to_grey(decoded.image)) if small is None else Prepared(small)
+    found = _find(to_grey(decoded.image)) if small is None else Prepared(small)
     return replace(found, notes=(*found.notes, *decoded.notes)) if decoded.notes else found
+
+
+def _find(grey: Grey) -> Prepared:
+    small = native(grey)
+    if small is None:
+        return find_digit(grey)
+    pixels = as_mnist(Image.fromarray(np.round(255 * small).astype(np.uint8)))
+    return replace(find_digit(small), box=None) if pixels is None else Prepared(pixels)
 
 
 def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:

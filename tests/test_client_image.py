@@ -374,6 +374,10 @@ def like_ucis(image):
     return square
 
 
+def in_squares(image, side):
+    return image.resize((side, side), Image.Resampling.NEAREST)
+
+
 def grown(image, side):
     return Image.fromarray(255 - image).resize((side, side), Image.Resampling.BOX)
 
@@ -446,6 +450,9 @@ FORMS = {
     "from edge to edge, one bit": lambda image: filled(image, 60).convert("1", dither=Image.Dither.NONE),
     "from edge to edge, 200 px": lambda image: filled(image, 200),
     "like UCI's": like_ucis,
+    "like UCI's in squares": lambda image: in_squares(like_ucis(image), 160),
+    "like UCI's in squares of two sizes": lambda image: in_squares(like_ucis(image), 28),
+    "black square of squares on white": lambda image: ImageOps.expand(in_squares(like_ucis(image), 160), 40, 255),
 }
 
 
