@@ -31,8 +31,8 @@ CENTRED = 0.26
 """... or else stands in the middle between the other two, as near as this or two pixels; UCI's are 0.25 off, ..."""
 ALONE = 0.6
 """... has so much of all ink, ..."""
-THINNEST, THICKEST = 0.07, 0.35
-"""... has strokes of such a width, where rules are thinner and shadows broader, ..."""
+THINNEST, THICKEST = 0.07, 0.45
+"""... has strokes of such a width, where rules are thinner, and the boldest of UCI's 1s have 0.4, ..."""
 TOUCHING, TOUCHING_IN_A_ROW, SOFT = 0.3, 0.15, 1.6
 """... and takes so much of the border, alone or in a row, and so many pixels of it for its soft edges; a shadow takes a
 third or half."""
