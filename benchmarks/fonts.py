@@ -38,7 +38,9 @@ def turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
     return lambda image: image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=PAPER)
 
 
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+Changes = dict[str, Callable[[Image.Image], Image.Image]]
+
+CHANGES: Changes = {
     "as it is": lambda image: image,
     "12° to the left": turned(12),
     "12° to the right": turned(-12),
@@ -61,34 +63,45 @@ def written(digit: int, font: ImageFont.FreeTypeFont) -> Image.Image:
     return image
 
 
+Pictures = list[tuple[int, Image.Image]]
+"""Each with the digit that it shows."""
+
+
+def misread(client: Client, pictures: Pictures) -> list[int]:
+    """Give for each digit how many pictures of it are read wrongly or refused."""
+    wrong: Counter[int] = Counter()
+    labels, images = [], []
+    for digit, picture in pictures:
+        try:
+            images.append(to_mnist(picture))
+            labels.append(digit)
+        except InvalidImage:
+            wrong[digit] += 1
+    wrong.update(digit for digit, one in zip(labels, client.classify(images), strict=True) if one.digit != digit)
+    return [wrong[digit] for digit in range(10)]
+
+
+def tell(name: str, pictures: Pictures, changes: Changes, server: str, model: str) -> None:
+    """Print a row for each way in which the pictures are changed, and last one JSON object."""
+    print(f"{'wrong of ' + str(len(pictures)):22}", *(f"{digit:4}" for digit in range(10)), " all")
+    forms = {}
+    with Client(server, model=model, timeout=60) as client:
+        for change, make in changes.items():
+            forms[change] = misread(client, [(digit, make(picture)) for digit, picture in pictures])
+            print(f"{change:22}", *(f"{count:4}" for count in [*forms[change], sum(forms[change])]), flush=True)
+        version = client.classify([to_mnist(pictures[0][1])])[0].model_version
+    counts = {"images": len(forms) * len(pictures), "wrong": sum(map(sum, forms.values()))}
+    print(json.dumps(machine.document(name, **counts, forms=forms, model=model, model_version=version)))
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("fonts", nargs="+", type=Path)
     options.add_argument("--server", default=DEFAULT_SERVER)
     options.add_argument("--model", default=MODEL)
     given = options.parse_args()
-
     pictures = [(digit, written(digit, ImageFont.truetype(path, SIZE))) for path in given.fonts for digit in range(10)]
-    print(f"{'wrong of ' + str(len(pictures)):22}" + "".join(f"{digit:5}" for digit in range(10)) + "   all")
-    forms = {}
-    with Client(given.server, model=given.model, timeout=60) as client:
-        for change, make in CHANGES.items():
-            wrong: Counter[int] = Counter()
-            labels, images = [], []
-            for digit, picture in pictures:
-                try:
-                    images.append(to_mnist(make(picture)))
-                    labels.append(digit)
-                except InvalidImage:
-                    wrong[digit] += 1
-            predictions = client.classify(images)
-            wrong.update(digit for digit, one in zip(labels, predictions, strict=True) if one.digit != digit)
-            forms[change] = [wrong[digit] for digit in range(10)]
-            print(f"{change:22}" + "".join(f"{count:5}" for count in forms[change]) + f"{wrong.total():6}", flush=True)
-    total = sum(sum(counts) for counts in forms.values())
-    counts = {"fonts": len(given.fonts), "images": len(forms) * len(pictures), "wrong": total}
-    served = {"model": given.model, "model_version": predictions[-1].model_version}
-    print(json.dumps(machine.document("fonts", **counts, forms=forms, **served)))
+    tell("fonts", pictures, CHANGES, given.server, given.model)
 
 
 if __name__ == "__main__":
