@@ -559,6 +559,11 @@ def test_mnist_saved_as_png_comes_through_unchanged(polarity, images, tmp_path):
     assert unchanged >= 0.99 * COUNT
 
 
+@pytest.mark.parametrize("side", [100, 280, 1000])
+def test_mnist_shown_in_squares_comes_through_unchanged(side, images):
+    assert all(np.array_equal(to_mnist(in_squares(Image.fromarray(image), side)), image) for image in images)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_that_was_stored_turned_is_turned_back(orientation, images, tmp_path):
     turn = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
