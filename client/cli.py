@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -260,8 +261,13 @@ def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":
     return JsonLines() if as_json else Csv() if as_csv else Table()
 
 
-def _counter(files: list[str], files_from: str | None) -> Callable[[], int] | None:
-    """Give what counts the files, unless they are only known once they have been read."""
-    from client.files import find_files
+def _counter(files: list[str], files_from: str | None) -> Callable[[], int | None] | None:
+    """Give what counts the files, unless they are only known once they have been read, from a pipe."""
+    from client.files import all_files
 
-    return None if files_from else lambda: sum(1 for _ in find_files(files))
+    def count() -> int | None:
+        with suppress(UsageError):  # a list that is none: the run says so
+            return sum(1 for _ in all_files(files, files_from))
+        return None
+
+    return count if files_from is None or Path(files_from).is_file() else None

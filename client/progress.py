@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(count: Callable[[], int] | None, lines: bool = False) -> Iterator[Callable[[], None]]:
+def progress(count: Callable[[], int | None] | None, lines: bool = False) -> Iterator[Callable[[], None]]:
     """Show a bar, and yield what moves it by one file. Without a terminal there is none.
 
-    `count` tells how many files there are; it runs in a thread, as walking through a million takes a while. With
-    `lines`, stdout gets one a file: on a terminal there is no bar then, above which rich would wrap them.
+    `count` tells how many files there are, or None; it runs in a thread, as walking through a million takes a while.
+    With `lines`, stdout gets one a file: on a terminal there is no bar then, above which rich would wrap them.
     """
     shared = sys.stdout.isatty()
     if not sys.stderr.isatty() or (lines and shared):

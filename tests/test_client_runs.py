@@ -282,9 +282,14 @@ def screen(written):
     return lines
 
 
-def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(command, digits, served, many, tmp_path):
+@pytest.mark.parametrize("is_list", [False, True], ids=["a folder", "a list"])
+def test_a_person_sees_a_bar_with_the_count_and_the_rate_and_a_pipe_gets_none(
+    command, digits, served, many, tmp_path, is_list
+):
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in many.iterdir()))
     with (tmp_path / "out.jsonl").open("wb") as out:
-        shown = on_a_terminal(command, "classify", many, "--server", served, "--json", stdout=out)
+        files = ["--files-from", tmp_path / "list"] if is_list else [many]
+        shown = on_a_terminal(command, "classify", *files, "--server", served, "--json", stdout=out)
     assert re.search(r"\d+/1,?501", shown)
     assert "files/s" in shown
     assert len([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]) == COUNT + 2
