@@ -8,9 +8,10 @@ from PIL import Image
 
 from client.grey import Grey
 from client.image import resize
-from client.page import Page, filled, is_rectangle
+from client.page import Page
 from client.paper import border, otsu
 from client.regions import Mask, Region, box_of, find_regions, paint
+from client.shapes import filled, is_rectangle
 from client.strokes import stroke_width
 
 MARGIN = 0.15

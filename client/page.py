@@ -7,8 +7,9 @@ from PIL import Image, ImageFilter
 
 from client.grey import Grey
 from client.image import resize
-from client.paper import border, lightest, otsu
+from client.paper import border, otsu
 from client.regions import Mask, box_of, find_regions, paint
+from client.shapes import between, filled, grown, is_rectangle
 
 COARSE = 96
 """Pixels of the longer side at which a page is looked for; ..."""
@@ -22,8 +23,6 @@ CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
 """But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
 SOLID = 0.6
 """A page is mostly paper: ink and shadows take less than the rest."""
-FULLEST = 0.87
-"""How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
 WHOLE, LEAST_WHOLE, SHARPEST = 0.7, 0.25, 0.96
 """Of a page with ink that hangs together with what is around it so much is paper, it takes so much of the picture,
 unlike a square of graph paper that a stroke crosses, and fills so much of that box: bold strokes with gaps 0.94."""
@@ -81,16 +80,29 @@ def find_page(small: Grey) -> Mask | None:
     if np.ptp(small) < UNLIKE:
         return None
     level = otsu(small)
-    for mask in (small > level, small <= level):
-        region = next(iter(find_regions(mask, 1)), None)
-        if region and region.area >= SMALLEST * mask.size:
-            page = filled(paint([region], mask.shape))
-            is_solid = region.area >= SOLID * np.count_nonzero(page)
-            whole = _between(page) | _between(page.T).T
-            has_corners = is_rectangle(page, LONGEST) or _is_page(whole, mask)
-            if is_solid and has_corners and _lies_on(small, page) and _stands_out(small, page):
-                return whole
+    for mask in (small > level, small <= level, *_lightest(small, level)):
+        page = _whole_page(small, mask)
+        if page is not None:
+            return page
     return None
+
+
+def _lightest(small: Grey, level: float) -> list[Mask]:
+    """Mends a hand that holds the page, or a face behind it: what is lighter than these, which are light themselves."""
+    light = small[small > level]
+    return [small > otsu(light)] if light.size and np.ptp(light) > UNLIKE else []
+
+
+def _whole_page(small: Grey, mask: Mask) -> Mask | None:
+    """Give the largest region of a mask, with all on it, where it is a page."""
+    region = next(iter(find_regions(mask, 1)), None)
+    if region is None or region.area < SMALLEST * mask.size:
+        return None
+    page = filled(paint([region], mask.shape))
+    is_solid = region.area >= SOLID * np.count_nonzero(page)
+    whole = between(page) | between(page.T).T
+    has_corners = is_rectangle(page, LONGEST) or _is_page(whole, mask)
+    return whole if is_solid and has_corners and _lies_on(small, page) and _stands_out(small, page) else None
 
 
 def _lies_on(small: Grey, page: Mask) -> bool:
@@ -107,12 +119,8 @@ def _is_large(mask: Mask) -> bool:
 
 def _is_sharp(small: Grey, page: Mask) -> bool:
     """Tell whether the picture changes at the edge of a page: where light falls off it does so everywhere."""
-    beyond, within = (small[_around(mask, 4) & ~_around(mask, 1)] for mask in (page, ~page))
+    beyond, within = (small[grown(mask, 4) & ~grown(mask, 1)] for mask in (page, ~page))
     return bool(beyond.size and within.size) and abs(float(np.median(beyond) - np.median(within))) > UNLIKE
-
-
-def _around(mask: Mask, reach: int) -> Mask:
-    return lightest(np.pad(mask, reach).astype(np.uint8), reach) > 0
 
 
 def _is_page(whole: Mask, paper: Mask) -> bool:
@@ -121,35 +129,8 @@ def _is_page(whole: Mask, paper: Mask) -> bool:
     return bool(is_paper and whole.mean() > LEAST_WHOLE and is_rectangle(whole, LONGEST, SHARPEST))
 
 
-def _between(mask: Mask) -> Mask:
-    """Mends ink that hangs together with what is around its page: gives all that has page on its left and right."""
-    ahead, behind = np.logical_or.accumulate(mask, 1), np.logical_or.accumulate(mask[:, ::-1], 1)[:, ::-1]
-    return ahead & behind
-
-
-def filled(mask: Mask) -> Mask:
-    """Fill the holes: all that cannot be reached from beyond the picture."""
-    beyond = np.pad(~mask, 1, constant_values=True)
-    outside = next(region for region in find_regions(beyond, beyond.size) if region.top == region.left == 0)
-    return ~paint([outside], beyond.shape)[1:-1, 1:-1]
-
-
-def is_rectangle(mask: Mask, longest: float = np.inf, fullest: float = FULLEST) -> bool:
-    """Tell whether a mask fills the smallest box around it, which may be turned and so many times as long as wide."""
-    rows = np.flatnonzero(mask.any(1))
-    ends = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
-    corners = np.concatenate([np.stack([x, y], 1) for x in ends for y in (rows, rows + 1)]).astype(np.float32)
-    angles = np.deg2rad(np.arange(0, 90, 3))
-    across = corners @ np.stack([np.cos(angles), np.sin(angles)])
-    down = corners @ np.stack([-np.sin(angles), np.cos(angles)])
-    widths, heights = np.ptp(across, 0), np.ptp(down, 0)
-    best = int(np.argmin(widths * heights))
-    short, long = sorted((float(widths[best]), float(heights[best])))
-    return bool(np.count_nonzero(mask) > fullest * short * long and long < longest * short)
-
-
 def _stands_out(small: Grey, page: Mask) -> bool:
-    around = _around(page, 8) & ~_around(page, 4)
+    around = grown(page, 8) & ~grown(page, 4)
     return not around.any() or abs(float(np.median(small[around]) - np.median(small[page]))) > UNLIKE
 
 

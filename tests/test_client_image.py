@@ -162,6 +162,28 @@ def on_a_desk(image, desk=70, turned=7):
     return ImageChops.add(sheet, Image.effect_noise(sheet.size, 8), offset=-128)
 
 
+def held_in_a_hand(image):
+    """A thumb goes over the sheet's edge; it is nearer to the sheet in brightness than to the room."""
+    page = photo(image, paper=225, size=340).convert("LA").rotate(-5, Image.Resampling.BICUBIC, expand=True)
+    room = Image.new("L", (560, 520), 50)
+    room.paste(page, (80, 30), page.getchannel("A"))
+    ImageDraw.Draw(room).line((260, 385, 310, 560), fill=165, width=70)
+    ImageDraw.Draw(room).ellipse((222, 350, 298, 430), fill=165)
+    return ImageChops.add(room, Image.effect_noise(room.size, 8), offset=-128)
+
+
+def held_before_a_face(image):
+    """A webcam sees the sheet, a face behind it, and a lit patch of the wall that touches both."""
+    room = Image.new("L", (640, 480), 60)
+    pen = ImageDraw.Draw(room)
+    pen.ellipse((240, 10, 400, 220), fill=160)
+    pen.rectangle((380, 60, 639, 300), fill=140)
+    room = room.filter(ImageFilter.GaussianBlur(4))
+    page = photo(image, paper=220).resize((270, 270)).convert("LA").rotate(6, Image.Resampling.BICUBIC, expand=True)
+    room.paste(page, (190, 150), page.getchannel("A"))
+    return ImageChops.add(room, Image.effect_noise(room.size, 8), offset=-128)
+
+
 def bordered(image, width=1):
     return ImageOps.expand(dark_on_white(image), width, fill=0)
 
@@ -411,6 +433,8 @@ FORMS = {
     "page on a dark desk": on_a_desk,
     "small page on a dark desk": lambda image: on_a_desk(image).reduce(9),
     "page on a white desk": lambda image: on_a_desk(image, desk=250),
+    "sheet held in a hand": held_in_a_hand,
+    "sheet held before a face": held_before_a_face,
     "black line around": bordered,
     "dark edges of a scan": edge_of_a_scan,
     "hanging on its frame": hanging_on_its_frame,
