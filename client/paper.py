@@ -27,6 +27,9 @@ BROADEST = 0.25
 """Breadth of a stroke, of the picture's longer side: dark that is broader is a shadow."""
 PLAINER = 2.0
 """Ink that differs from the border so many times as much as the border differs itself is told by that."""
+SMALL, SOFT = 32, 0.12
+"""Of a picture so many pixels long the edges of ink rise by more of its contrast from one to the next: of a blurred
+digit by 0.16 at least, of a lamp's narrow spot by 0.07 to 0.11."""
 TIP = 0.02
 """Per cent of a picture's pixels; a digit of a twentieth of its side has a tenth of a per cent in all."""
 COARSE = 16
@@ -74,17 +77,27 @@ def on_plain_paper(grey: Grey) -> Grey | None:
 def is_dark(grey: Grey) -> bool:
     """Mends polarity: what differs most from the border is ink. Tells whether it is dark; refuses blank images.
 
-    Where the border itself differs nearly as much, only what is left without the light is compared, or the lit half of
-    a page would pass for ink on the other half. A bold digit that fills the picture would pass for the light.
+    Where the border itself differs nearly as much, or the edges are those of light, only what is left without the light
+    is compared, or the lit half of a page would pass for ink on the other half. A bold digit that fills the picture
+    would pass for the light.
     """
     dark, light, uneven = _contrasts(grey)
-    if max(dark, light) < PLAINER * uneven:
+    if max(dark, light) < PLAINER * uneven or _is_soft(grey, light if light > dark else -dark):
         coarse = resize(_as_image(grey), COARSE / max(grey.shape), Image.Resampling.BOX)
         lit = coarse.filter(ImageFilter.MedianFilter(9)).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
         dark, light, _ = _contrasts(grey - _as_grey(lit))
     if max(dark, light) < FAINTEST:
         raise NoDigit(BLANK)
     return dark >= light
+
+
+def _is_soft(grey: Grey, contrast: float) -> bool:
+    """Mends the spot of a lamp: tells whether what differs so much from the border has soft edges, which no ink has."""
+    level = float(np.median(border(grey))) + contrast / 2
+    small = np.asarray(resize(Image.fromarray(grey), SMALL / max(grey.shape), Image.Resampling.BOX))
+    mask = small > level
+    steps = np.concatenate([abs(np.diff(small, axis=axis))[np.diff(mask, axis=axis)] for axis in (0, 1)])
+    return bool(steps.size) and float(np.median(steps)) < SOFT * abs(contrast)
 
 
 def otsu(ink: Grey) -> float:

@@ -76,6 +76,14 @@ def lit_from_a_corner(picture, least=0.3):
     return Image.fromarray((pixels * light).astype(np.uint8))
 
 
+def in_the_spot_of_a_lamp(image):
+    """It is narrower than the page, and brighter than the paper around it by as much as the ink is darker."""
+    pixels = np.asarray(photo(image, paper=220, ink=60), float)
+    down, across = (np.linspace(0, 1, side) - 0.5 for side in pixels.shape)
+    spot = 0.35 + 0.75 * np.exp(-(down[:, None] ** 2 + across**2) / 0.12)
+    return Image.fromarray((pixels * spot).clip(0, 255).astype(np.uint8))
+
+
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
@@ -410,6 +418,7 @@ FORMS = {
     "shadow": lambda image: photo(image, shadow=0.6),
     "edge of a shadow": half_in_shadow,
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
+    "spot of a lamp": in_the_spot_of_a_lamp,
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
     "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
     "pale pencil": lambda image: photo(image, ink=155),
