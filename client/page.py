@@ -9,23 +9,22 @@ from client.grey import Grey
 from client.image import resize
 from client.paper import border, otsu
 from client.regions import Mask, box_of, find_regions, paint
-from client.shapes import between, filled, grown, is_rectangle
+from client.shapes import between, grown, is_rectangle, largest
 
 COARSE = 96
 """Pixels of the longer side at which a page is looked for; ..."""
 FINEST = 2.5
 """... no picture is made larger than so many times for that: of 28 pixels a digit takes most."""
-SMALLEST = 0.06
-"""Area of a page, of the picture's."""
 MOST_BORDER = 0.35
 """What takes more of the picture's border is not a page but what it lies on."""
 CORNER, LARGE, ACROSS = 0.56, 0.6, 0.8
 """But so much may be a page in a corner that takes this part of the picture, and of no two opposite sides so much."""
-SOLID = 0.6
-"""A page is mostly paper: ink and shadows take less than the rest."""
 WHOLE, LEAST_WHOLE, SHARPEST = 0.7, 0.25, 0.96
 """Of a page with ink that hangs together with what is around it so much is paper, it takes so much of the picture,
 unlike a square of graph paper that a stroke crosses, and fills so much of that box: bold strokes with gaps 0.94."""
+FINGER, MOST, FULLER = 0.25, 0.8, 0.9
+"""Breadth of a finger, of the page's side, and how much is left of page and finger when what is so narrow falls off,
+and how much of that box it fills."""
 LONGEST = 2.3
 """How many times as long as wide a page is; sheets of paper are 1.4 times."""
 UNLIKE = 0.12
@@ -84,25 +83,38 @@ def find_page(small: Grey) -> Mask | None:
         page = _whole_page(small, mask)
         if page is not None:
             return page
-    return None
+    return _held_page(small, small > level) if border(small > level).mean() <= MOST_BORDER else None
 
 
 def _lightest(small: Grey, level: float) -> list[Mask]:
     """Mends a hand that holds the page, or a face behind it: what is lighter than these, which are light themselves."""
     light = small[small > level]
-    return [small > otsu(light)] if light.size and np.ptp(light) > UNLIKE else []
+    if not light.size or np.ptp(light) <= UNLIKE:
+        return []
+    mask = small > otsu(light)
+    return [mask] if border(mask).mean() <= CORNER else []
 
 
 def _whole_page(small: Grey, mask: Mask) -> Mask | None:
     """Give the largest region of a mask, with all on it, where it is a page."""
-    region = next(iter(find_regions(mask, 1)), None)
-    if region is None or region.area < SMALLEST * mask.size:
+    page = largest(mask)
+    if page is None:
         return None
-    page = filled(paint([region], mask.shape))
-    is_solid = region.area >= SOLID * np.count_nonzero(page)
     whole = between(page) | between(page.T).T
     has_corners = is_rectangle(page, LONGEST) or _is_page(whole, mask)
-    return whole if is_solid and has_corners and _lies_on(small, page) and _stands_out(small, page) else None
+    return whole if has_corners and _lies_on(small, page) and _stands_out(small, page) else None
+
+
+def _held_page(small: Grey, mask: Mask) -> Mask | None:
+    """Mends fingers as light as the page that they hold, and stripes of the desk: what is so narrow falls off."""
+    held = largest(mask)
+    if held is None:
+        return None
+    area = np.count_nonzero(held)
+    reach = round(FINGER * area**0.5 / 2)
+    page = paint(find_regions(grown(~grown(~held, reach), reach), 1), mask.shape)
+    is_page = np.count_nonzero(page) > MOST * area and is_rectangle(page, LONGEST, FULLER) and _is_sharp(small, page)
+    return page if is_page and _lies_on(small, page) and _stands_out(small, page) else None
 
 
 def _lies_on(small: Grey, page: Mask) -> bool:

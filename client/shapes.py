@@ -5,8 +5,21 @@ import numpy as np
 from client.paper import lightest
 from client.regions import Mask, find_regions, paint
 
+SMALLEST = 0.06
+"""Area of a page, of the picture's."""
+SOLID = 0.6
+"""A page is mostly paper: ink and shadows take less than the rest."""
 FULLEST = 0.87
 """How much of the smallest box around it, which may be turned, a page fills: it has corners, a blot has none."""
+
+
+def largest(mask: Mask) -> Mask | None:
+    """Give the largest region with all on it; None where it is too small for a page, or not mostly paper."""
+    region = next(iter(find_regions(mask, 1)), None)
+    if region is None or region.area < SMALLEST * mask.size:
+        return None
+    page = filled(paint([region], mask.shape))
+    return page if region.area >= SOLID * np.count_nonzero(page) else None
 
 
 def filled(mask: Mask) -> Mask:

@@ -170,13 +170,13 @@ def on_a_desk(image, desk=70, turned=7):
     return ImageChops.add(sheet, Image.effect_noise(sheet.size, 8), offset=-128)
 
 
-def held_in_a_hand(image):
+def held_in_a_hand(image, skin=165):
     """A thumb goes over the sheet's edge; it is nearer to the sheet in brightness than to the room."""
     page = photo(image, paper=225, size=340).convert("LA").rotate(-5, Image.Resampling.BICUBIC, expand=True)
     room = Image.new("L", (560, 520), 50)
     room.paste(page, (80, 30), page.getchannel("A"))
-    ImageDraw.Draw(room).line((260, 385, 310, 560), fill=165, width=70)
-    ImageDraw.Draw(room).ellipse((222, 350, 298, 430), fill=165)
+    ImageDraw.Draw(room).line((260, 385, 310, 560), fill=skin, width=70)
+    ImageDraw.Draw(room).ellipse((222, 350, 298, 430), fill=skin)
     return ImageChops.add(room, Image.effect_noise(room.size, 8), offset=-128)
 
 
@@ -443,6 +443,7 @@ FORMS = {
     "small page on a dark desk": lambda image: on_a_desk(image).reduce(9),
     "page on a white desk": lambda image: on_a_desk(image, desk=250),
     "sheet held in a hand": held_in_a_hand,
+    "sheet held by a light finger": lambda image: held_in_a_hand(image, skin=205),
     "sheet held before a face": held_before_a_face,
     "black line around": bordered,
     "dark edges of a scan": edge_of_a_scan,
