@@ -25,6 +25,10 @@ AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
 ROUND, DISC, AT_SIDE = 0.8, 0.7, 0.12
 """Width of a disc, of its length; how much of its box it fills, a circle pi / 4; how near the picture's side it is."""
+NEAR, AT_EDGE = 0.5, 0.1
+"""How near to each other, of the main one's length, parts of a digit stand. What the picture's edge cuts, and not the
+main one, is a neighbour's or the next line's from about 0.1 on; a 5's bar that goes to the edge is nearer to its body.
+"""
 NEXT_LINE = 0.1
 """How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
 LETTER, LETTERS = 0.4, 3
@@ -44,9 +48,10 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
     if free and free[0].length > SMALLEST * max(shape):
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
-    reach, palest, letters = 0.5 * main.length, SAME_PEN * tone(main, ink), print_around(main, pieces)
+    palest, letters = SAME_PEN * tone(main, ink), print_around(main, pieces)
     digit = [main]
     for region in sorted((one for one in pieces if one not in letters), key=lambda region: gap(region, main)):
+        reach = main.length * (AT_EDGE if region.is_cut(shape) and not main.is_cut(shape) else NEAR)
         near = region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit)
         if near and not is_underline(region, digit) and tone(region, ink) > palest:
             digit.append(region)

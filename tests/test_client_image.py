@@ -161,6 +161,14 @@ def beside_another(image):
     return Image.fromarray(sheet)
 
 
+def under_another_line(image):
+    """The feet of two digits of the line above, which the picture's edge cuts."""
+    picture = photo(image)
+    for left in (90, 240):
+        ImageDraw.Draw(picture).arc((left, -80, left + 90, 25), 20, 160, fill=70, width=13)
+    return picture
+
+
 def on_a_desk(image, desk=70, turned=7):
     """A page that lies askew on a dark desk."""
     page = photo(image, size=340).convert("LA")
@@ -457,6 +465,7 @@ FORMS = {
     "closely underlined": closely_underlined,
     "between dashes": between_dashes,
     "cut neighbour": beside_another,
+    "under another line": under_another_line,
     "above print": above_print,
     "turned lines": on_turned_lines,
     "plot": plotted,
