@@ -29,6 +29,8 @@ NEAR, AT_EDGE = 0.5, 0.1
 """How near to each other, of the main one's length, parts of a digit stand. What the picture's edge cuts, and not the
 main one, is a neighbour's or the next line's from about 0.1 on; a 5's bar that goes to the edge is nearer to its body.
 """
+FULL, THICKER = 0.85, 1.5
+"""How much of its box a button fills, for all that is written on it, and its height, of the breadth of strokes."""
 NEXT_LINE = 0.1
 """How far above or below a digit, of its height, another one stands; parts of one digit stand nearer."""
 LETTER, LETTERS = 0.4, 3
@@ -42,7 +44,7 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
 
     Tells, too, whether it looks as if there were several digits.
     """
-    shape = ink.shape
+    shape, pieces = ink.shape, without_buttons(pieces, ink.shape)
     free = [r for r in pieces if not r.is_cut(shape)]
     free = [r for r in free if not is_underline(r, [one for one in free if one is not r and one.area > 0.1 * r.area])]
     if free and free[0].length > SMALLEST * max(shape):
@@ -57,6 +59,19 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
     return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def without_buttons(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:
+    """Mends screenshots: takes out solid lying rectangles that are lower than what is drawn and thicker than its pen.
+
+    A stroke that lies, as the bar of a 5 does, is as thick as the others.
+    """
+    blocks = [one for one in pieces if one.width > one.height and one.area > FULL * one.width * one.height]
+    drawn = [one for one in pieces if one not in blocks and one.area > 0.1 * pieces[0].area]
+    if not blocks or not drawn:
+        return pieces
+    thickest = THICKER * stroke_width(paint(drawn[:1], shape))
+    return [one for one in pieces if one not in blocks or not thickest < one.height < 0.5 * drawn[0].height]
 
 
 def print_around(main: Region, pieces: list[Region]) -> list[Region]:

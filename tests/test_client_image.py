@@ -291,6 +291,16 @@ def under_a_title_bar(image):
     return window
 
 
+def above_buttons(image):
+    """A canvas on a screen, with two buttons below that have more ink than the digit."""
+    window = Image.new("L", (260, 260), 255)
+    window.paste(dark_on_white(image).resize((150, 150)), (55, 30))
+    for left, colour, text in ((20, 120, "Clear"), (136, 90, "Predict")):
+        ImageDraw.Draw(window).rectangle((left, 205, left + 104, 240), fill=colour)
+        ImageDraw.Draw(window).text((left + 20, 212), text, fill=255, font_size=16)
+    return window
+
+
 def in_the_dark(image):
     """A photo at a high sensitivity: the noise is more than half of what the pen is."""
     sheet = np.full((360, 360), 120.0)
@@ -470,6 +480,7 @@ FORMS = {
     "turned lines": on_turned_lines,
     "plot": plotted,
     "under a title bar": under_a_title_bar,
+    "above two buttons": above_buttons,
     "noise of a dark room": in_the_dark,
     "dust": dusty,
     "tight crop": lambda image: Image.fromarray(255 - image[4:24, 4:24]).resize((200, 200), Image.Resampling.BICUBIC),
