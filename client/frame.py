@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from client.regions import Mask, Region, box_of, paint
+from client.paper import lightest
+from client.regions import Mask, Region, box_of, find_regions, paint
 
 EMPTIEST = 0.3
 """What fills so little of its own box may be a frame, ..."""
@@ -16,6 +17,8 @@ SIDE, STRAIGHT = 0.2, 0.85
 """Within this part of a frame each side runs along so much of it. Of a round 0 it is 0.8."""
 MOST_INSIDE = 0.15
 """So much of a frame's own ink may lie within it, where a side slopes: more is a net of rules, or a digit on it."""
+CELLS, INKED = 0.7, 0.33
+"""So much of a row of boxes is within them, and so high, of a box, is a digit in one; print may be in the others."""
 SMALLEST = 0.25
 """Length of a frame, of the picture's."""
 EDGE = 2
@@ -39,7 +42,40 @@ def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
         down, across = _within(frame), _within(frame.T)
         if np.count_nonzero(frame[down, across]) < MOST_INSIDE * np.count_nonzero(frame):
             return _moved(down, rows.start), _moved(across, columns.start)
+        inner = [one for one in regions if one not in group]
+        if cell := _filled_cell(mask, (rows, columns), inner):
+            return cell
     return None
+
+
+def _filled_cell(mask: Mask, box: Window, inner: list[Region]) -> Window | None:
+    """Mends boxes side by side of which one is filled in: gives what is within that one."""
+    rows, columns = box
+    frame = mask[box]
+    cells = find_regions(~lightest(np.pad(frame, 1), 1), 64)  # a pixel thicker: a thin line that slopes has gaps
+    cells = [one for one in cells if not one.is_cut(frame.shape)]
+    filled = [one for one in cells if any(_holds(one, box, other) for other in inner)]
+    if len(filled) != 1 or sum(one.area for one in cells) < CELLS * frame.size:
+        return None
+    down, across = _sides(filled[0], frame.shape)
+    one_box = frame[down, across]
+    down, across = _moved(_within(one_box), down.start), _moved(_within(one_box.T), across.start)
+    return _moved(down, rows.start), _moved(across, columns.start)
+
+
+def _holds(cell: Region, box: Window, digit: Region) -> bool:
+    """Tell whether a digit lies within a cell of what is in a box."""
+    top, left = (side.start for side in box)
+    is_within = cell.top <= digit.top - top and digit.bottom - top <= cell.bottom
+    is_within &= cell.left <= digit.left - left and digit.right - left <= cell.right
+    return is_within and digit.height > INKED * cell.height
+
+
+def _sides(cell: Region, shape: tuple[int, ...]) -> Window:
+    """Give the rows and columns of a cell and of the lines around it."""
+    height, width = shape
+    down = slice(max(0, cell.top - 2 * EDGE), min(height, cell.bottom + 2 * EDGE))
+    return down, slice(max(0, cell.left - 2 * EDGE), min(width, cell.right + 2 * EDGE))
 
 
 def _moved(part: slice, by: int) -> slice:

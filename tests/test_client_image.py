@@ -112,6 +112,17 @@ def in_a_large_box(image):
     return in_a_drawn_box(image, size=900, width=600, height=500).resize((270, 270), Image.Resampling.BOX)
 
 
+def in_one_of_two_boxes(image):
+    """A form's boxes side by side on a larger sheet, with a label above."""
+    sheet = Image.new("L", (480, 360), 230)
+    sheet.paste(dark_on_white(image).resize((90, 90)).point(lambda value: value * 230 // 255), (248, 155))
+    pen = ImageDraw.Draw(sheet)
+    for left in (125, 235):
+        pen.rectangle((left, 145, left + 110, 260), outline=60, width=3)
+    pen.text((125, 110), "Quantity", fill=60, font_size=24)
+    return sheet.rotate(1, Image.Resampling.BICUBIC, fillcolor=230)
+
+
 def across_its_box(image, size=(200, 260), width=1):
     """A scanned cell of a form; the digit crosses the right side of the thin line around it."""
     (across, down), side = size, round(0.8 * size[0])
@@ -444,6 +455,7 @@ FORMS = {
     "frame": framed,
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
+    "in one of two boxes": in_one_of_two_boxes,
     "across its box": across_its_box,
     "across a small box of two pixels": lambda image: across_its_box(image, (96, 125), 2),
     "pale pencil in a drawn box": lambda image: in_a_drawn_box(image, ink=155),
