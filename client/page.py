@@ -79,9 +79,13 @@ def find_page(small: Grey) -> Mask | None:
     if np.ptp(small) < UNLIKE:
         return None
     level = otsu(small)
-    for mask in (small > level, small <= level, *_lightest(small, level)):
+    for mask in (small > level, small <= level):
         page = _whole_page(small, mask)
         if page is not None:
+            return page
+    for mask in _lightest(small, level):
+        page = _whole_page(small, mask)
+        if page is not None and _is_sharp(small, page):
             return page
     return _held_page(small, small > level) if border(small > level).mean() <= MOST_BORDER else None
 
