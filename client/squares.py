@@ -16,6 +16,8 @@ FEWEST, MOST = 5, 64
 """Squares along the longer side."""
 SMALLEST = 3
 """Pixels of a square's side."""
+ROUGH = 0.15
+"""What differs more within the middle of a square is a stroke, however little of the picture it takes."""
 UNLIKE = 0.02
 """How much the middle of a square varies, of the steps from square to square; of a smooth picture it is a sixteenth."""
 MIDDLE = 0.35
@@ -61,14 +63,14 @@ def _span(grey: Grey) -> slice | None:
 def _sampled(grey: Grey, count: int) -> Grey | None:
     """Give the middles of so many squares along the longer side; None if they are none."""
     side = max(grey.shape) / count
-    if any(abs(length / side - round(length / side)) > ODD for length in grey.shape):
+    if min(grey.shape) < 1.5 * side or any(abs(length / side - round(length / side)) > ODD for length in grey.shape):
         return None
     (down, rows), (across, columns) = (_middles(length, side) for length in grey.shape)
     middles = grey[np.ix_(down, across)]
     small = grey[np.ix_(*(_centres(length, side) for length in grey.shape))]
-    unlike = np.abs(middles - small[np.ix_(rows, columns)]).mean()
+    unlike = np.abs(middles - small[np.ix_(rows, columns)])
     steps = np.abs(np.diff(small, axis=0)).mean() + np.abs(np.diff(small, axis=1)).mean()
-    return small if unlike < UNLIKE * steps else None
+    return small if unlike.max() < ROUGH and unlike.mean() < UNLIKE * steps else None
 
 
 def _centres(length: int, side: float) -> NDArray[np.intp]:
