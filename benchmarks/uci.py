@@ -19,7 +19,7 @@ from benchmarks.fonts import Changes, Pictures, tell
 from client.contract import DEFAULT_SERVER, MODEL
 
 FULL = 16
-"""The darkest of a pixel: as many as it was counted from."""
+"""The value of a pixel that is all ink: as many as it was counted from."""
 
 
 def enlarged(side: int, resample: Resampling, image: Image.Image) -> Image.Image:
@@ -28,8 +28,8 @@ def enlarged(side: int, resample: Resampling, image: Image.Image) -> Image.Image
 
 
 def on_a_page(image: Image.Image) -> Image.Image:
-    """Give what a plot of it without axes is: black squares on white."""
-    return ImageOps.expand(enlarged(240, Resampling.NEAREST, image), 30, 255)
+    """Give what a plot of it without axes is: squares on a white page, of which a margin is left that is none."""
+    return ImageOps.expand(enlarged(240, Resampling.NEAREST, image), (50, 40), 255)
 
 
 CHANGES: Changes = {
@@ -39,7 +39,8 @@ CHANGES: Changes = {
     "28 px, squares": partial(enlarged, 28, Resampling.NEAREST),
     "200 px, smooth": partial(enlarged, 200, Resampling.BICUBIC),
     "200 px, squares": partial(enlarged, 200, Resampling.NEAREST),
-    "on a white page": on_a_page,
+    "black, on a white page": on_a_page,
+    "white, on a white page": lambda image: on_a_page(ImageOps.invert(image)),
     "32 px, one bit": lambda image: enlarged(32, Resampling.BICUBIC, image).convert("1", dither=Image.Dither.NONE),
 }
 

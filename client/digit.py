@@ -23,6 +23,8 @@ from client.shade import breadth_on_shade
 from client.strokes import digit_mask, strokes
 
 SMALLEST_WORKING_SIZE = 112
+TINY = 16
+"""Pixels of the longer side of a picture in which there is no room for more than a digit."""
 SEVERAL = "several digits?"
 """The note of a picture that may show more than one."""
 SOLID = 0.02
@@ -61,7 +63,7 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
     Raises NoDigit when there is no ink.
     """
     wide = with_margin(grey)
-    if wide.top < 0 and (alone := _alone(wide)):
+    if (wide.top < 0 or max(grey.shape) <= TINY) and (alone := _alone(wide)):
         return alone
     page = cut_out(wide.grey).within(wide)
     ink = to_ink(page.grey)
@@ -73,7 +75,7 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
 
 
 def _alone(page: Page) -> Prepared | None:
-    """Give the digit that fills a picture without rules, frames and light; None on uneven paper."""
+    """Give the digit of a picture without rules, frames and light, as it is; None on uneven paper."""
     ink = on_plain_paper(enlarge(page.grey))
     return _prepared(page, ink, *digit_mask(find_regions(ink > PALEST, 64), ink)) if ink is not None else None
 

@@ -102,7 +102,7 @@ def _find(grey: Grey) -> Prepared:
     if small is None:
         return find_digit(grey)
     pixels = as_mnist(Image.fromarray(np.round(255 * small).astype(np.uint8)))
-    return replace(find_digit(small), box=None) if pixels is None else Prepared(pixels)
+    return replace(find_digit(small), box=None, around=None) if pixels is None else Prepared(pixels)
 
 
 def _prepare_large(whole: Decoded, larger: Callable[[], Decoded]) -> Prepared:

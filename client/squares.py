@@ -1,7 +1,5 @@
 """Pixels that were made larger, each a square now: found by where the picture changes, and made pixels again."""
 
-from itertools import product
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,13 @@ UNLIKE = 0.02
 MIDDLE = 0.35
 """The middle is this near to a square's centre, of its side."""
 SQUARE, OWN = 0.8, 0.6
-"""How wide a figure is at least, of its height, and how much of its border differs from the margin around it."""
+"""How long a figure's shorter side is, of the longer, and how much of its border differs from what is around it."""
+FEWEST_OF_FIGURE, LARGE = 8, 16
+"""Squares of a figure's side, and from how many on its border may be all paper, as MNIST's is; fonts have fewer."""
+HALVED = 0.75
+"""A margin that is no multiple of the squares can only be had in squares of half their side or less."""
+MARGIN = 0.2
+"""Paper around a digit, of its length, as MNIST's digits have."""
 ODD = 0.2
 """How far the shorter side is from a whole number of squares, at most."""
 
@@ -36,20 +40,38 @@ def native(grey: Grey) -> Grey | None:
     down, across = _span(grey), _span(grey.T)
     if down is None or across is None:
         return None
-    for part, count in product(_parts(grey, grey[down, across]), range(FEWEST, MOST + 1)):
-        if max(part.shape) >= SMALLEST * count and (small := _sampled(part, count)) is not None:
-            return small
-    return None
-
-
-def _parts(grey: Grey, within: Grey) -> list[Grey]:
-    """Give what may be squares: all, and what is within an even margin, first where it has a paper of its own."""
+    whole = _in_squares(grey)
     margin = border(grey)
     if np.ptp(margin) > CHANGE:
-        return [grey]
-    unlike = np.abs(border(within) - margin[0]) > CHANGE
-    is_figure = min(within.shape) > SQUARE * max(within.shape) and unlike.mean() > OWN  # a 1 is narrower
-    return [within, grey] if is_figure else [grey, within]
+        return whole
+    plate = grey[down, across]
+    within = _in_squares(plate)
+    if within is None or _is_figure(within, margin[0]):
+        return whole if within is None else within
+    is_finer = whole is None or max(grey.shape) / max(whole.shape) < HALVED * max(plate.shape) / max(within.shape)
+    return _framed(within, margin[0]) if is_finer else whole
+
+
+def _in_squares(grey: Grey) -> Grey | None:
+    """Give a picture with a pixel for each square, of as few as it may be; None if they are none."""
+    counts = range(FEWEST, min(MOST, max(grey.shape) // SMALLEST) + 1)
+    return next((small for small in (_sampled(grey, count) for count in counts) if small is not None), None)
+
+
+def _is_figure(small: Grey, margin: np.float32) -> bool:
+    """Tell whether what is within a margin has a paper of its own.
+
+    A digit has ink at fewer corners, or fewer squares, or as a 0 may have it along all edges.
+    """
+    own = np.abs(small - margin) > CHANGE
+    if min(own.shape) < SQUARE * max(own.shape) or max(own.shape) < FEWEST_OF_FIGURE:
+        return False
+    is_even = own[:: len(own) - 1, :: own.shape[1] - 1].sum() >= 3 and border(own).mean() > OWN
+    return bool(is_even and (max(own.shape) > LARGE or np.ptp(border(small)) > CHANGE))
+
+
+def _framed(small: Grey, margin: np.float32) -> Grey:
+    return np.pad(small, max(1, round(MARGIN * max(small.shape))), constant_values=margin)
 
 
 def _span(grey: Grey) -> slice | None:

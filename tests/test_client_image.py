@@ -518,6 +518,9 @@ FORMS = {
     "like UCI's": like_ucis,
     "like UCI's in squares": lambda image: in_squares(like_ucis(image), 160),
     "like UCI's in squares of two sizes": lambda image: in_squares(like_ucis(image), 28),
+    "black squares on white with an odd margin": lambda image: ImageOps.expand(
+        ImageOps.invert(in_squares(like_ucis(image), 160)), (33, 45), 255
+    ),
     "black square of squares on white": lambda image: ImageOps.expand(in_squares(like_ucis(image), 160), 40, 255),
 }
 
