@@ -28,8 +28,8 @@ INKED = 0.4
 """Darkness of ink; of 8×8 pixels the lowest row of a digit may have no darker."""
 NEAR = 0.03
 """The digit ends so near to two opposite edges, ..."""
-CENTRED = 0.26
-"""... or else stands in the middle between the other two, as near as this or two pixels; UCI's are 0.25 off, ..."""
+CENTRED = 0.19
+"""... or else stands in the middle between the other two, as near as this or two pixels; UCI's are 0.125 off, ..."""
 ALONE = 0.6
 """... has so much of all ink, ..."""
 THINNEST, THICKEST = 0.07, 0.45
