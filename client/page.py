@@ -25,6 +25,8 @@ unlike a square of graph paper that a stroke crosses, and fills so much of that 
 FINGER, MOST, FULLER = 0.25, 0.8, 0.9
 """Breadth of a finger, of the page's side, and how much is left of page and finger when what is so narrow falls off,
 and how much of that box it fills."""
+INKED = 0.005
+"""Ink on such a page, of its area."""
 LONGEST = 2.3
 """How many times as long as wide a page is; sheets of paper are 1.4 times."""
 UNLIKE = 0.12
@@ -117,7 +119,13 @@ def _held_page(small: Grey, mask: Mask) -> Mask | None:
     area = np.count_nonzero(held)
     reach = round(FINGER * area**0.5 / 2)
     page = paint(find_regions(grown(~grown(~held, reach), reach), 1), mask.shape)
-    is_page = np.count_nonzero(page) > MOST * area and is_rectangle(page, LONGEST, FULLER) and _is_sharp(small, page)
+    has_ink = np.count_nonzero(page & ~mask) > INKED * area  # a bold 1 has none on it
+    is_page = (
+        has_ink
+        and np.count_nonzero(page) > MOST * area
+        and is_rectangle(page, LONGEST, FULLER)
+        and _is_sharp(small, page)
+    )
     return page if is_page and _lies_on(small, page) and _stands_out(small, page) else None
 
 
