@@ -263,11 +263,12 @@ def _report(as_json: bool, as_csv: bool, resume: Path | None) -> "Report":
 
 def _counter(files: list[str], files_from: str | None) -> Callable[[], int | None] | None:
     """Give what counts the files, unless they are only known once they have been read, from a pipe."""
-    from client.files import all_files
+    from client.files import STDIN, all_files
 
     def count() -> int | None:
-        with suppress(UsageError):  # a list that is none: the run says so
+        with suppress(UsageError, OSError):  # a list that is none: the run says so
             return sum(1 for _ in all_files(files, files_from))
         return None
 
-    return count if files_from is None or Path(files_from).is_file() else None
+    again = files_from is None or (files_from != STDIN and os.path.isfile(files_from))  # noqa: PTH113 (Path's raises)
+    return count if again else None
