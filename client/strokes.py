@@ -51,9 +51,9 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
         pieces = [region for region in pieces if region in free or not is_side(region, shape)]
     main = free[0] if free and free[0].area > 0.1 * pieces[0].area else pieces[0]
     palest, letters = SAME_PEN * tone(main, ink), print_around(main, pieces)
-    digit = [main]
+    digit, is_whole = [main], 2 * main.area > sum(one.area for one in pieces) and not main.is_cut(shape)
     for region in sorted((one for one in pieces if one not in letters), key=lambda region: gap(region, main)):
-        reach = main.length * (AT_EDGE if region.is_cut(shape) and not main.is_cut(shape) else NEAR)
+        reach = main.length * (AT_EDGE if region.is_cut(shape) and is_whole else NEAR)
         near = region.area > 0.02 * main.area and any(gap(region, part) < reach for part in digit)
         if near and not is_underline(region, digit) and tone(region, ink) > palest:
             digit.append(region)
