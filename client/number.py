@@ -159,9 +159,9 @@ def split_lines(regions: list[Region]) -> list[list[Region]]:
     highest = max(region.height for region in regions)
     lines: list[list[Region]] = []
     for digit in sorted((one for one in regions if one.height > LOWEST * highest), key=lambda one: one.left):
-        line = max(lines, key=lambda line: _level(digit, line[-1]), default=[])
-        if line and _level(digit, line[-1]) > LEVEL:
-            line.append(digit)
+        near = [one for one in lines if _level(digit, one[-1]) > LEVEL or gap(digit, one[-1]) < NEXT_LINE * highest]
+        if near:
+            max(near, key=lambda line: _level(digit, line[-1])).append(digit)
         else:
             lines.append([digit])
     lines.sort(key=lambda line: sum(one.top + one.bottom for one in line) / len(line))

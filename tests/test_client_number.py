@@ -125,9 +125,10 @@ def test_lines_below_each_other_are_read_each_by_itself_and_flagged(served, digi
     assert ([place.line for place in alone.places], alone.notes) == ([0] * 6, ())
 
 
-def test_strokes_that_skip_stay_with_their_digit_in_its_line(digits_of):
+@pytest.mark.parametrize("gap", [slice(9, 11), slice(13, 14)], ids=["near the top", "in the middle"])
+def test_strokes_that_skip_stay_with_their_digit_in_its_line(digits_of, gap):
     skipping = digits_of(CHOSEN)[0].copy()
-    skipping[::2, 9:11] = 0
+    skipping[::2, gap] = 0
     whole = sheet(skipping)
     lines = Image.new("L", (whole.width, 3 * whole.height), 225)
     for number in range(3):
