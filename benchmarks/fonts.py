@@ -81,7 +81,7 @@ def misread(client: Client, pictures: Pictures) -> list[int]:
     return [wrong[digit] for digit in range(10)]
 
 
-def tell(name: str, pictures: Pictures, changes: Changes, server: str, model: str) -> None:
+def tell(name: str, pictures: Pictures, changes: Changes, server: str, model: str, **more: int) -> None:
     """Print a row for each way in which the pictures are changed, and last one JSON object."""
     print(f"{'wrong of ' + str(len(pictures)):22}", *(f"{digit:4}" for digit in range(10)), " all")
     forms = {}
@@ -91,7 +91,7 @@ def tell(name: str, pictures: Pictures, changes: Changes, server: str, model: st
             print(f"{change:22}", *(f"{count:4}" for count in [*forms[change], sum(forms[change])]), flush=True)
         version = client.classify([to_mnist(pictures[0][1])])[0].model_version
     counts = {"images": len(forms) * len(pictures), "wrong": sum(map(sum, forms.values()))}
-    print(json.dumps(machine.document(name, **counts, forms=forms, model=model, model_version=version)))
+    print(json.dumps(machine.document(name, **more, **counts, forms=forms, model=model, model_version=version)))
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
     options.add_argument("--model", default=MODEL)
     given = options.parse_args()
     pictures = [(digit, written(digit, ImageFont.truetype(path, SIZE))) for path in given.fonts for digit in range(10)]
-    tell("fonts", pictures, CHANGES, given.server, given.model)
+    tell("fonts", pictures, CHANGES, given.server, given.model, fonts=len(given.fonts))
 
 
 if __name__ == "__main__":
