@@ -47,16 +47,15 @@ def counted(count: int, noun: str) -> str:
 def note(message: str) -> None:
     """Print a line for the person at the terminal on stderr, where it cannot spoil piped data.
 
-    When nobody reads stderr any more (`digits serve 2>&1 | head -1`) the words are lost, but the server goes on; when
-    there is no room for them, they wait in the buffer.
+    When nobody reads stderr any more (`digits serve 2>&1 | head -1`), or there is no room for them, the words are lost,
+    but the server goes on. What is left of them in the buffer would fail again where a process is started or ends.
     """
     try:
         print(plain(message), file=sys.stderr, flush=True)
     except BrokenPipeError:
         _silence(sys.stderr)
     except OSError:
-        atexit.unregister(_silence_unless_written)
-        atexit.register(_silence_unless_written)
+        sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
 
 
 def tables() -> Any:
@@ -77,13 +76,6 @@ def require(extra: str, *packages: str) -> None:
 def usable_cores() -> int:
     """Give how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _silence_unless_written() -> None:
-    try:
-        sys.stderr.flush()
-    except OSError:
-        _silence(sys.stderr)  # or Python would end with exit code 120
 
 
 def run(app: "typer.Typer") -> None:

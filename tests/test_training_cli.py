@@ -143,7 +143,8 @@ def unheard(command, tmp_path_factory):
     def training(name, unread, core):
         train = f"{command} train A --limit 600 --epochs 2 --runs {name} --models {name}/models"
         shell = f"({train} >{name}.table; echo $? >{name}.code) {unread}"
-        pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core(os.sched_getaffinity(0))})}
+        buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core(os.sched_getaffinity(0))}), "env": buffered}
         return subprocess.Popen(shell, shell=True, cwd=folder, stdout=subprocess.DEVNULL, **pinned)
 
     with training("full", "2>/dev/full", min), training("left", "2>&1 | head -1", max):
