@@ -66,9 +66,10 @@ def on_plain_paper(grey: Grey) -> Grey | None:
     """
     darkness = 1 - grey if is_dark(grey) else grey
     ink = (darkness - np.float32(np.percentile(darkness, 5))).clip(0, 1)
-    if np.mean(ink < SAME) < PLAIN:
+    clearest = summit(ink)
+    if np.mean(ink < SAME) < PLAIN or clearest < SAME:
         return None
-    ink = (ink / np.float32(summit(ink))).clip(0, 1)
+    ink = (ink / np.float32(clearest)).clip(0, 1)
     reach = round(NEAR * max(ink.shape))
     near = lightest(np.pad(ink > 0.5, reach), reach)
     return ink if np.mean((ink > PALE) & ~near) < SHADE else None
