@@ -48,6 +48,11 @@ class Dataplane:
         self._predicts, self._reloads = Admission(limits.in_flight), Admission(MOST_RELOADS)
         self._backlog = Backlog(limits.wait_seconds, min(BULK_AT_A_TIME, usable_cores()))
 
+    @property
+    def rows_waiting(self) -> int:
+        """How many images or rows are let in and not computed yet."""
+        return self._backlog.rows
+
     def predict(
         self,
         request: PredictRequest,

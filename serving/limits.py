@@ -152,6 +152,11 @@ class Backlog:
         self._requests = self._rows = 0
         self._seconds_a_row = 0.0
 
+    @property
+    def rows(self) -> int:
+        """How many rows are let in and not computed yet."""
+        return self._rows
+
     @contextmanager
     def turn(self, rows: int) -> Iterator[None]:
         """Let a request of so many rows be computed while the block lasts. Raises RESOURCE_EXHAUSTED."""

@@ -48,6 +48,7 @@ class Monitor:
         )
         self._rows = Histogram("digits_batch_size", "Images or rows in a request.", SIZE_LIMITS, "model_name")
         self._in_flight = Values("gauge", "digits_requests_in_flight", "Requests being answered.", "entrypoint")
+        self._waiting = Values("gauge", "digits_rows_waiting", "Images or rows let in and not computed yet.")
         self._version = Values("gauge", "digits_served_version", "The version that answers.", "model_name")
 
     def watched(self, entrypoint: str, method: str, answer: Callable[..., Response]) -> Callable[..., Response]:
@@ -104,12 +105,13 @@ class Monitor:
         self._runtime.observe(seconds * 1e6, model, "Predict", engine)
         self._rows.observe(rows, model)
 
-    def page(self) -> str:
+    def page(self, rows_waiting: int = 0) -> str:
         """Give the metrics in Prometheus' text form."""
+        self._waiting.replace({(): rows_waiting})
         served = self._catalog.served()
         self._version.replace({(name,): version.number for name, version in served.items()})
-        histograms = [self._latency, self._runtime, self._rows]
-        return render([self._count, *histograms, self._in_flight, self._version], self._common)
+        histograms, gauges = [self._latency, self._runtime, self._rows], [self._in_flight, self._waiting, self._version]
+        return render([self._count, *histograms, *gauges], self._common)
 
 
 def _count_images(request: Any) -> int | None:

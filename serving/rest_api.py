@@ -61,7 +61,7 @@ class RestApi:
         scope["raw_path"] = _ORIGIN.sub(b"", scope["raw_path"]) or b"/"  # proxies are sent whole URLs
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
         if path == METRICS_PATH and method == "GET":
-            return Answer(200, self._monitor.page().encode(), CONTENT_TYPE)
+            return Answer(200, self._monitor.page(self._dataplane.rows_waiting).encode(), CONTENT_TYPE)
         if self._page.has(path):
             return await self._page.answer(scope, receive)
         if not path.lower().startswith("/v1/"):

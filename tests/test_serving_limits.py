@@ -246,6 +246,14 @@ def test_requests_in_flight_are_counted_over_both_protocols_and_refused_before_t
     wait_until(lambda: ask_rest(server, 1) == (200, ""))
 
 
+def test_the_metrics_tell_how_many_rows_wait(launch, wait_until) -> None:
+    server = launch()
+    bulk = server.predict(32_000)
+    wait_until(lambda: "digits_rows_waiting 32000\n" in metrics(server))
+    bulk.result()
+    assert "digits_rows_waiting 0\n" in metrics(server)
+
+
 @pytest.mark.parametrize("option", ["--read-seconds", "--rest-timeout-seconds"])
 def test_a_body_that_does_not_come_holds_up_the_others_no_longer_than_allowed(launch, wait_until, option: str) -> None:
     server = launch("--max-in-flight", "1", option, "0.3")
