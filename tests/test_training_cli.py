@@ -330,6 +330,13 @@ def test_on_a_low_terminal_the_bars_are_those_heard_from_last(monkeypatch):
     assert shown == ["seed 3", *(f"seed {number}" for number in range(13, 35))]
 
 
+def test_sixty_seconds_left_are_a_minute(capsys):
+    display = Display()
+    display.started["A"] = time.monotonic() - 59.7, 0
+    display.show(Progress("A", 1, 2, 0.1, 0.9))
+    assert capsys.readouterr().err.endswith("A  epoch 1/2  loss 0.1000  val accuracy 0.9000  1:00 left\n")
+
+
 def dies(report):
     import os
 

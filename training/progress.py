@@ -71,8 +71,8 @@ class Display:
     def _line(self, progress: Progress) -> str:
         started, first = self.started[progress.name]
         done = progress.epoch - first or 1.0  # an epoch of one call
-        left = (time.monotonic() - started) / done * (progress.epochs - progress.epoch)
+        minutes, seconds = divmod(round((time.monotonic() - started) / done * (progress.epochs - progress.epoch)), 60)
         return (
             f"epoch {progress.epoch:.0f}/{progress.epochs}  loss {progress.loss:.4f}"
-            f"  val accuracy {progress.val_accuracy:.4f}  {left // 60:.0f}:{left % 60:02.0f} left"
+            f"  val accuracy {progress.val_accuracy:.4f}  {minutes}:{seconds:02} left"
         )
