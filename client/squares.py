@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from client.figure import axes
 from client.grey import Grey
 from client.paper import border
 
@@ -37,6 +38,23 @@ def native(grey: Grey) -> Grey | None:
 
     Gives None for any other picture, and for most at once.
     """
+    small = _alone(grey)
+    return _in_axes(grey) if small is None else small
+
+
+def _in_axes(grey: Grey) -> Grey | None:
+    """Mends figures with titles and numbers: gives the squares within their axes, with a pixel for each."""
+    plates = (grey[window] for window in axes(grey))
+    found = (_in_squares(plate) for plate in plates if _may_be_squares(plate))
+    return next((small for small in found if small is not None and max(small.shape) >= FEWEST_OF_FIGURE), None)
+
+
+def _may_be_squares(grey: Grey) -> bool:
+    return _span(grey) is not None and _span(grey.T) is not None
+
+
+def _alone(grey: Grey) -> Grey | None:
+    """Give squares that fill the picture, or all of it but for a margin."""
     down, across = _span(grey), _span(grey.T)
     if down is None or across is None:
         return None
@@ -88,9 +106,11 @@ def _sampled(grey: Grey, count: int) -> Grey | None:
     if min(grey.shape) < 1.5 * side or any(abs(length / side - round(length / side)) > ODD for length in grey.shape):
         return None
     (down, rows), (across, columns) = (_middles(length, side) for length in grey.shape)
-    middles = grey[np.ix_(down, across)]
-    small = grey[np.ix_(*(_centres(length, side) for length in grey.shape))]
-    unlike = np.abs(middles - small[np.ix_(rows, columns)])
+    lines = grey[_centres(len(grey), side)]
+    small = lines[:, _centres(grey.shape[1], side)]
+    if np.abs(lines[:, across] - small[:, columns]).max() >= ROUGH:  # as in most pictures, soon known
+        return None
+    unlike = np.abs(grey[np.ix_(down, across)] - small[np.ix_(rows, columns)])
     steps = np.abs(np.diff(small, axis=0)).mean() + np.abs(np.diff(small, axis=1)).mean()
     return small if unlike.max() < ROUGH and unlike.mean() < UNLIKE * steps else None
 

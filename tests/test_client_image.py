@@ -293,6 +293,20 @@ def plotted(image):
     return plot
 
 
+def in_a_figure(image):
+    """White ink that reaches the axes of a figure, and so the white around them but for a thin line."""
+    figure = Image.new("L", (640, 480), 255)
+    pen = ImageDraw.Draw(figure)
+    pen.text((280, 34), "Label: 5", fill=0, font_size=20)
+    for at in range(8):
+        pen.line((167 + 46 * at, 427, 167 + 46 * at, 432), fill=0)
+        pen.line((138, 81 + 46 * at, 143, 81 + 46 * at), fill=0)
+        pen.text((163 + 46 * at, 436), str(at), fill=0, font_size=14)
+        pen.text((124, 73 + 46 * at), str(at), fill=0, font_size=14)
+    figure.paste(ImageOps.expand(in_squares(like_ucis(image), 368), 1, 0), (143, 57))
+    return figure
+
+
 def under_a_title_bar(image):
     """A window's title, light on dark, which is a long rectangle with something on it as well."""
     window = Image.new("L", (360, 360), 245)
@@ -491,6 +505,7 @@ FORMS = {
     "above print": above_print,
     "turned lines": on_turned_lines,
     "plot": plotted,
+    "in a figure with axes": in_a_figure,
     "under a title bar": under_a_title_bar,
     "above two buttons": above_buttons,
     "noise of a dark room": in_the_dark,
