@@ -36,7 +36,7 @@ PALE = 0.45
 looked for in what is this much paler, too."""
 DARKER = 0.25
 """Ink on a rule that is so much darker than the middle of the rule, of the darkest, is a stroke's."""
-SMALLEST_DIGIT = 0.15
+SMALLEST_DIGIT = 0.08
 """Height of a digit, of the picture's: where nothing of this size is left, the lines were the digit."""
 
 
