@@ -12,11 +12,12 @@ from client.errors import NoDigit
 from client.frame import Window, inside
 from client.grey import Grey
 from client.image import resize
+from client.ink import even_out, on_plain_paper
 from client.margin import with_margin
 from client.mnist import Pixels, normal
 from client.page import Box, Page, cut_out
 from client.pale import darken, palest_stroke, with_hairlines, with_pale_ink
-from client.paper import even_out, grain, lightest, on_plain_paper, otsu, smoothed, summit
+from client.paper import grain, lightest, otsu, smoothed, summit
 from client.regions import Mask, Region, box_of, find_regions, paint
 from client.rules import erase_rules
 from client.shade import breadth_on_shade
