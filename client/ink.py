@@ -10,6 +10,7 @@ from client.errors import NoDigit
 from client.grey import Grey
 from client.image import resize
 from client.paper import TIP, as_grey, as_image, border, clearness, further, lightest, paper_level, summit
+from client.regions import Mask, find_regions, paint
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
@@ -27,6 +28,10 @@ SMALL, SOFT = 32, 0.12
 digit by 0.16 at least, of a lamp's narrow spot by 0.07 to 0.11."""
 COARSE = 16
 """Pixels of a picture's longer side at which the median of 9×9 shows its light alone, and of most digits nothing."""
+LIT, DEEP, DARKER = 64, 0.2, 0.25
+"""Of a picture so many pixels long what is light is lit paper if a square of this part of its length fits in, as into
+bold digits, too, and if ink is darker than the border by that part of what light is lighter, as around those none is.
+"""
 SAME, PLAIN = 0.015, 0.15
 """Paper of one tone differs by no more, and is so much of a picture of a digit that fills it, ..."""
 PALE, NEAR, SHADE = 0.06, 0.13, 0.003
@@ -80,7 +85,7 @@ def is_dark(grey: Grey) -> bool:
         dark, light, _ = _contrasts(grey - as_grey(lit))
     if max(dark, light) < FAINTEST:
         raise NoDigit(BLANK)
-    return dark >= light
+    return dark >= light or _is_lit(grey)
 
 
 def _is_soft(grey: Grey, contrast: float) -> bool:
@@ -90,6 +95,23 @@ def _is_soft(grey: Grey, contrast: float) -> bool:
     mask = small > level
     steps = np.concatenate([abs(np.diff(small, axis=axis))[np.diff(mask, axis=axis)] for axis in (0, 1)])
     return bool(steps.size) and float(np.median(steps)) < SOFT * abs(contrast)
+
+
+def _is_lit(grey: Grey) -> bool:
+    """Mends a patch of sun, and the lit part of a page: tells whether the light is broad and there is dark ink, too."""
+    _, light, _ = _contrasts(grey)
+    usual = np.median(border(grey))
+    small = np.asarray(resize(Image.fromarray(grey), LIT / max(grey.shape), Image.Resampling.BOX))
+    regions = find_regions(small > usual + light / 2, 1)
+    if not regions or not _is_deep(paint(regions, small.shape), DEEP * regions[0].length):
+        return False
+    dark = np.minimum(grey, usual)  # the hole of a light 8 is no darker than what is around it
+    return summit(paper_level(dark, BROADEST * max(grey.shape)) - dark) > DARKER * light
+
+
+def _is_deep(mask: Mask, side: float) -> bool:
+    reach = round((side - 1) / 2)
+    return not lightest(np.pad(~mask, reach, constant_values=True), reach).all()
 
 
 def _contrasts(grey: Grey) -> tuple[float, float, float]:

@@ -69,6 +69,15 @@ def half_in_shadow(image, dark=0.5):
     return Image.fromarray((sheet * (1 - dark * edge)).astype(np.uint8))
 
 
+def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 300))):
+    """A window's light falls on a page in shade, and the digit stands in the shade."""
+    sheet = Image.new("L", (460, 360), 230)
+    sheet.paste(50, (330, 110), Image.fromarray(image).resize((100, 100), Image.Resampling.BICUBIC))
+    light = Image.new("L", sheet.size, 130)
+    ImageDraw.Draw(light).polygon(corners, fill=255)
+    return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
+
+
 def lit_from_a_corner(picture, least=0.3):
     pixels = np.asarray(picture, float)
     down, across = (np.linspace(0, 1, side) for side in pixels.shape)
@@ -460,6 +469,7 @@ FORMS = {
     "photo": photo,
     "shadow": lambda image: photo(image, shadow=0.6),
     "edge of a shadow": half_in_shadow,
+    "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "spot of a lamp": in_the_spot_of_a_lamp,
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
