@@ -15,7 +15,7 @@ from client.image import resize
 from client.ink import even_out, on_plain_paper
 from client.margin import with_margin
 from client.mnist import Pixels, normal
-from client.page import Box, Page, cut_out
+from client.page import Box, Page, around, cut_out
 from client.pale import darken, palest_stroke, with_hairlines, with_pale_ink
 from client.paper import grain, lightest, otsu, smoothed, summit
 from client.regions import Mask, Region, box_of, find_regions, paint
@@ -66,13 +66,24 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
     wide = with_margin(grey)
     if (wide.top < 0 or max(grey.shape) <= TINY) and (alone := _alone(wide)):
         return alone
-    page = cut_out(wide.grey).within(wide)
-    ink = to_ink(page.grey)
+    page, ink = clear_page(wide)
     level = threshold(ink)
     regions = find_regions(ink > level, 64)
     window = inside(regions, ink.shape) if frames else None
     framed = _in_frame(page, window, ink.shape, frames - 1) if window else None
     return framed or _find(page, ink, level, strokes(regions, ink.shape))
+
+
+def clear_page(wide: Page) -> tuple[Page, Grey]:
+    """Mends a blank note that is cut out as the page: gives the page and its ink. Raises NoDigit when there is none."""
+    page = cut_out(wide.grey).within(wide)
+    try:
+        return page, to_ink(page.grey)
+    except NoDigit:
+        rest = around(wide.grey)
+        if rest is None:
+            raise
+        return rest.within(wide), to_ink(rest.grey)
 
 
 def _alone(page: Page) -> Prepared | None:

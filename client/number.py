@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from client import page
 from client.answers import Prediction
-from client.digit import threshold, to_ink
+from client.digit import clear_page, threshold
 from client.errors import NoDigit
 from client.grey import to_grey
 from client.image import Decoded
 from client.margin import with_margin
 from client.mnist import Pixels, normal
+from client.page import Box
 from client.pale import palest_stroke, with_hairlines
 from client.prepare import Picture, decoded, path_told
 from client.regions import Region, find_regions, paint
@@ -88,8 +88,7 @@ def find_number(picture: Picture) -> Number:
 
 def _find(whole: Decoded) -> Number:
     wide = with_margin(to_grey(whole.image), is_number=True)
-    sheet = page.cut_out(wide.grey).within(wide)
-    ink = to_ink(sheet.grey)
+    sheet, ink = clear_page(wide)
     level = threshold(ink)
     everything = ink > level
     cleared = erase_rules(ink, level, everything)
@@ -113,7 +112,7 @@ def _find(whole: Decoded) -> Number:
     return Number(tuple(places), notes=(*whole.notes, *(doubt for doubt, holds in doubts.items() if holds)))
 
 
-def _in_pixels(box: page.Box, scale: float) -> PixelBox:
+def _in_pixels(box: Box, scale: float) -> PixelBox:
     left, top, right, bottom = (round(side * scale) for side in box)
     return left, top, right, bottom
 

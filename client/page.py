@@ -16,6 +16,10 @@ FINEST = 2.5
 """... no picture is made larger than so many times for that: of 28 pixels a digit takes most."""
 MARGIN = 5
 """Pixels of MinFilter, at COARSE, by which a page is made smaller, as its edge is blurred and has a shadow."""
+FAR = 0.03
+"""Part of the page nearby, of 256 levels, under which the page as a whole tells more of how bright it is there."""
+LARGEST_NOTE = 0.35
+"""Area of a note, of the picture's; a sheet whose picture is taken for its own sake is larger."""
 THICKEST = 0.06
 """Thickness of a strip along an edge, of the picture's side."""
 NARROWEST = 16
@@ -47,16 +51,28 @@ class Page(NamedTuple):
 
 def cut_out(grey: Grey) -> Page:
     """Mends the desk around a page: gives the page alone, going on where it is turned; else the picture as it is."""
+    whole, small, page = _found(grey)
+    return whole if page is None else _alone(whole.grey, small, page).within(whole)
+
+
+def around(grey: Grey) -> Page | None:
+    """Mends a note, a label or a patch of sun on a page, which passes for the page: gives the page without it.
+
+    Gives None where there is none, or it is so large that it may be a sheet on a desk.
+    """
+    whole, small, page = _found(grey)
+    return None if page is None or page.mean() > LARGEST_NOTE else _alone(whole.grey, small, ~page).within(whole)
+
+
+def _found(grey: Grey) -> tuple[Page, Grey, Mask | None]:
+    """Give a picture without the strips along its edges, made small, and where in that a page is."""
     whole = trim(grey)
     scale = COARSE / max(whole.grey.shape)
     if scale > FINEST:
-        return whole
+        return whole, whole.grey, None
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small = np.asarray(resize(Image.fromarray(whole.grey), scale, resample)).clip(0, 1)
-    page = find_page(small)
-    if page is None:
-        return whole
-    return _alone(whole.grey, small, page).within(whole)
+    return whole, small, find_page(small)
 
 
 def _alone(grey: Grey, small: Grey, page: Mask) -> Page:
@@ -66,11 +82,11 @@ def _alone(grey: Grey, small: Grey, page: Mask) -> Page:
         return Page(grey)
     weight = inner.astype(np.float32)
     light, near = _blurred(weight * small), _blurred(weight)
-    around = (light + 1e-3 * np.median(small[inner])) / (near + np.float32(1e-3))
-    soft, around = (_enlarged(values, grey.shape) for values in (weight, around))
+    bright = (light + FAR * np.median(small[inner])) / (near + np.float32(FAR))
+    soft, bright = (_enlarged(values, grey.shape) for values in (weight, bright))
     soft = (2 * soft - 1).clip(0, 1)
     rows, columns = box_of(soft > 0)
-    whole = (soft * grey + (1 - soft) * around).clip(0, 1)
+    whole = (soft * grey + (1 - soft) * bright).clip(0, 1)
     return Page(whole[rows, columns], rows.start, columns.start)
 
 

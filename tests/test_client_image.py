@@ -78,6 +78,15 @@ def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 
     return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
 
 
+def beside_a_note(image):
+    """A blank white note on a grey page."""
+    note = Image.new("LA", (160, 140), (250, 255)).rotate(8, Image.Resampling.BICUBIC, expand=True)
+    sheet = Image.new("L", (480, 360), 185)
+    sheet.paste(50, (240, 60), Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC))
+    sheet.paste(note, (30, 120), note.getchannel("A"))
+    return ImageChops.add(sheet, Image.effect_noise(sheet.size, 8), offset=-128)
+
+
 def lit_from_a_corner(picture, least=0.3):
     pixels = np.asarray(picture, float)
     down, across = (np.linspace(0, 1, side) for side in pixels.shape)
@@ -469,7 +478,9 @@ FORMS = {
     "photo": photo,
     "shadow": lambda image: photo(image, shadow=0.6),
     "edge of a shadow": half_in_shadow,
+    "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
+    "note on a page": beside_a_note,
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "spot of a lamp": in_the_spot_of_a_lamp,
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
