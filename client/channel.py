@@ -60,7 +60,7 @@ class Security:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises UsageError when one is missing, or is something else."""
-        channel = grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+        channel = grpc.ssl_channel_credentials(_read("ca", self.ca), _read("key", self.key), _read("cert", self.cert))
         self._check()
         if not self.token:
             return channel
@@ -81,9 +81,13 @@ class Security:
             raise UsageError(wrong) from error
 
 
-def _read(path: File | None) -> bytes | None:
+def _read(name: str, path: File | None) -> bytes | None:
+    if path is None:
+        return None
+    if not path or not isinstance(path, str | os.PathLike):  # of a setting that is not there
+        raise UsageError(f"{name} {path!r}: give the path of a PEM file")
     try:
-        return None if path is None else Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. Give a PEM file") from error
 

@@ -91,6 +91,9 @@ def test_a_command_tells_of_a_failed_handshake_in_one_line(digits, secured, argu
         ({"token": "secret"}, "a token would travel in clear text: give --tls or --ca with it"),
         ({"ca": "no.pem"}, "no.pem: No such file or directory. Give a PEM file"),
         ({"ca": "notes.txt"}, "notes.txt holds no certificate. Give a PEM file"),
+        ({"ca": 5}, "ca 5: give the path of a PEM file"),
+        ({"ca": ""}, "ca '': give the path of a PEM file"),
+        ({"cert": True, "key": "notes.txt"}, "cert True: give the path of a PEM file"),
         (
             {"cert": "ours/a.pem", "key": "ours/b.key"},
             "ours/a.pem and ours/b.key are no certificate and its private key. Give PEM files, no passphrase",
