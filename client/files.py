@@ -64,13 +64,14 @@ def find_files(arguments: Iterable[str], left_out: Counter[str] | None = None) -
     """
     for argument in arguments:
         given = argument == STDIN or os.path.exists(argument)  # noqa: PTH110 (Path's raises where one may not look)
-        yield from ([] if given else _matches(argument)) or expand(argument, left_out)
+        yield from ([] if given else _matches(argument, left_out)) or expand(argument, left_out)
 
 
-def _matches(pattern: str) -> list[str]:
-    """Give what a pattern matches, each file once: ** matches a folder and what is in it."""
+def _matches(pattern: str, left_out: Counter[str] | None) -> list[str]:
+    """Give what a pattern matches, each file once: ** matches a folder and what is in it, which leaves nothing out."""
     matches = _once(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path knows no absolute ones)
-    return sorted(_once(chain.from_iterable(map(expand, matches))), key=natural)
+    missed = None if "**" in pattern else left_out
+    return sorted(_once(chain.from_iterable(expand(match, missed) for match in matches)), key=natural)
 
 
 def _once(paths: Iterable[str]) -> Iterable[str]:

@@ -65,6 +65,17 @@ def test_what_somebody_may_miss_of_a_folder_is_counted_by_its_ending(folder):
     assert left_out == {".heic": 2, ".pdf": 2}
 
 
+def test_what_somebody_may_miss_of_a_folder_that_a_pattern_matches_is_counted_too(folder):
+    for name in ("deep/IMG_2.heic", "deep/er/scan.pdf"):
+        (folder / name).touch()
+    left_out = Counter()
+    assert list(find_files(["[d]eep"], left_out)) == ["deep/1.jpg", "deep/er/x.webp"]
+    assert left_out == {".heic": 1, ".pdf": 1}
+    expected = ["deep/1.jpg", "deep/IMG_2.heic", "deep/er/scan.pdf", "deep/er/x.webp"]
+    assert list(find_files(["deep/**"], left_out)) == expected  # to be refused
+    assert left_out == {".heic": 1, ".pdf": 1}
+
+
 def test_addresses_that_mean_no_image_are_given_themselves_to_be_refused(folder):
     bulk = pytest.importorskip("client.bulk")
     for name in ("[1].png", "empty/notes.txt"):
