@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from client.errors import NoDigit
-from client.frame import Window, inside
+from client.frame import inside
 from client.grey import Grey
 from client.image import resize
 from client.ink import even_out, on_plain_paper
@@ -18,7 +18,7 @@ from client.mnist import Pixels, normal
 from client.page import Box, Page, around, cut_out
 from client.pale import darken, palest_stroke, with_hairlines, with_pale_ink
 from client.paper import grain, lightest, otsu, smoothed, summit
-from client.regions import Mask, Region, box_of, find_regions, paint
+from client.regions import Mask, Region, Window, box_of, find_regions, paint
 from client.rules import erase_rules
 from client.shade import breadth_on_shade
 from client.strokes import digit_mask, strokes

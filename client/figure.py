@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.grey import Grey
-from client.regions import Mask
+from client.regions import Mask, Window
 
 CHANGE = 0.05
 """What differs more from the pixel beside it is on an edge."""
@@ -21,9 +21,6 @@ SAME, SOFT = 2, 3
 """Pixels by which the ends of two opposite sides differ, and of a side's soft line."""
 AROUND = 0.6
 """So much of each side has an edge, and three corners have: ink as light as what is around may reach the rest."""
-
-Window = tuple[slice, slice]
-"""Rows and columns."""
 
 
 def axes(grey: Grey) -> Iterator[Window]:

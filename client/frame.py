@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from client.paper import lightest
-from client.regions import Mask, Region, box_of, find_regions, paint
+from client.regions import Mask, Region, Window, box_of, find_regions, paint
 
 EMPTIEST = 0.3
 """What fills so little of its own box may be a frame, ..."""
@@ -23,9 +23,6 @@ SMALLEST = 0.25
 """Length of a frame, of the picture's."""
 EDGE = 2
 """Pixels of the soft edge of a line."""
-
-Window = tuple[slice, slice]
-"""Rows and columns."""
 
 
 def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Window = tuple[slice, slice]
+"""Rows and columns."""
 Runs = NDArray[np.intp]
 
 
@@ -75,7 +77,7 @@ def paint(regions: Iterable[Region], shape: tuple[int, ...]) -> Mask:
     return edges[:-1].cumsum(dtype=np.int8).astype(bool).reshape(height, width + 1)[:, :-1]
 
 
-def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+def box_of(mask: Mask, margin: int = 0) -> Window:
     """Give the rows and columns that a mask takes, and `margin` more on each side."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     down, across = (slice(max(0, int(line[0]) - margin), int(line[-1]) + 1 + margin) for line in (rows, columns))
