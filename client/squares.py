@@ -3,14 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from client.figure import axes
+from client.figure import CHANGE, SQUARE, axes
 from client.grey import Grey
 from client.paper import border
 
-CHANGE = 0.05
-"""What differs more from the pixel beside it is on the edge of a square."""
 DENSEST = 0.6
-"""Part of the lines at which there are such edges: a half of squares of four pixels with soft edges, all of curves."""
+"""Part of the lines at which there are edges: a half of squares of four pixels with soft edges, all of curves."""
 FEWEST, MOST = 5, 64
 """Squares along the longer side."""
 SMALLEST = 3
@@ -21,8 +19,8 @@ UNLIKE = 0.02
 """How much the middle of a square varies, of the steps from square to square; of a smooth picture it is a sixteenth."""
 MIDDLE = 0.35
 """The middle is this near to a square's centre, of its side."""
-SQUARE, OWN = 0.8, 0.6
-"""How long a figure's shorter side is, of the longer, and how much of its border differs from what is around it."""
+OWN = 0.6
+"""How much of a figure's border differs from what is around it."""
 FEWEST_OF_FIGURE, LARGE = 8, 16
 """Squares of a figure's side, and from how many on its border may be all paper, as MNIST's is; fonts have fewer."""
 HALVED = 0.75
