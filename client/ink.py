@@ -32,6 +32,8 @@ LIT, DEEP, DARKER = 64, 0.2, 0.25
 """Of a picture so many pixels long what is light is lit paper if a square of this part of its length fits in, as into
 bold digits, too, and if ink is darker than the border by that part of what light is lighter, as around those none is.
 """
+SPECK = 0.2
+"""Length of such ink, of the light's: beside a light digit what is shorter is dirt."""
 SAME, PLAIN = 0.015, 0.15
 """Paper of one tone differs by no more, and is so much of a picture of a digit that fills it, ..."""
 PALE, NEAR, SHADE = 0.06, 0.13, 0.003
@@ -106,7 +108,11 @@ def _is_lit(grey: Grey) -> bool:
     if not regions or not _is_deep(paint(regions, small.shape), DEEP * regions[0].length):
         return False
     dark = np.minimum(grey, usual)  # the hole of a light 8 is no darker than what is around it
-    return summit(paper_level(dark, BROADEST * max(grey.shape)) - dark) > DARKER * light
+    darker = paper_level(dark, BROADEST * max(grey.shape)) - dark
+    if summit(darker) <= DARKER * light:
+        return False
+    longest = find_regions(darker > DARKER / 2 * light, 1)[0].length  # its paler parts, too
+    return bool(longest > SPECK * regions[0].length * max(grey.shape) / LIT)
 
 
 def _is_deep(mask: Mask, side: float) -> bool:

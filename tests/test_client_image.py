@@ -78,6 +78,14 @@ def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 
     return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
 
 
+def light_beside_a_dot(image):
+    """White ink on grey paper, which has a dark speck."""
+    sheet = Image.new("L", (320, 320), 110)
+    ImageDraw.Draw(sheet).ellipse((10, 150, 27, 167), fill=30)
+    sheet.paste(240, (60, 60), Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC))
+    return sheet
+
+
 def beside_a_note(image):
     """A blank white note on a grey page."""
     note = Image.new("LA", (160, 140), (250, 255)).rotate(8, Image.Resampling.BICUBIC, expand=True)
@@ -480,6 +488,7 @@ FORMS = {
     "edge of a shadow": half_in_shadow,
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
+    "white on grey beside a dot": light_beside_a_dot,
     "note on a page": beside_a_note,
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "spot of a lamp": in_the_spot_of_a_lamp,
