@@ -15,7 +15,7 @@ from client.image import resize
 from client.ink import even_out, on_plain_paper
 from client.margin import with_margin
 from client.mnist import Pixels, normal
-from client.page import Box, Page, around, cut_out
+from client.page import Box, Page, cut_out, without_note
 from client.pale import darken, palest_stroke, with_hairlines, with_pale_ink
 from client.paper import grain, lightest, otsu, smoothed, summit
 from client.regions import Mask, Region, Window, box_of, find_regions, paint
@@ -80,7 +80,7 @@ def clear_page(wide: Page) -> tuple[Page, Grey]:
     try:
         return page, to_ink(page.grey)
     except NoDigit:
-        rest = around(wide.grey)
+        rest = without_note(wide.grey)
         if rest is None:
             raise
         return rest.within(wide), to_ink(rest.grey)

@@ -55,7 +55,7 @@ def cut_out(grey: Grey) -> Page:
     return whole if page is None else _alone(whole.grey, small, page).within(whole)
 
 
-def around(grey: Grey) -> Page | None:
+def without_note(grey: Grey) -> Page | None:
     """Mends a note, a label or a patch of sun on a page, which passes for the page: gives the page without it.
 
     Gives None where there is none, or it is so large that it may be a sheet on a desk.
