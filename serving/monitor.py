@@ -105,7 +105,7 @@ class Monitor:
         self._runtime.observe(seconds * 1e6, model, "Predict", engine)
         self._rows.observe(rows, model)
 
-    def page(self, rows_waiting: int = 0) -> str:
+    def page(self, rows_waiting: int) -> str:
         """Give the metrics in Prometheus' text form."""
         self._waiting.replace({(): rows_waiting})
         served = self._catalog.served()

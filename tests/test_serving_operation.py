@@ -424,8 +424,8 @@ def test_a_fault_of_ours_is_told_to_the_operator_and_hardly_to_the_caller(tmp_pa
     told = capsys.readouterr().err
     assert told.startswith("error: Traceback")
     assert told.endswith("ValueError: only for the operator\n")
-    assert ':tensorflow:serving:request_count{model_name="",status="INTERNAL"} 1\n' in monitor.page()
-    assert 'digits_requests_in_flight{entrypoint="GRPC"} 0\n' in monitor.page()
+    assert ':tensorflow:serving:request_count{model_name="",status="INTERNAL"} 1\n' in monitor.page(0)
+    assert 'digits_requests_in_flight{entrypoint="GRPC"} 0\n' in monitor.page(0)
 
 
 def test_names_of_models_that_are_not_there_do_not_fill_the_metrics(launch) -> None:
