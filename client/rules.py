@@ -37,7 +37,7 @@ looked for in what is this much paler, too."""
 DARKER = 0.25
 """Ink on a rule that is so much darker than the middle of the rule, of the darkest, is a stroke's."""
 SMALLEST_DIGIT = 0.08
-"""Height of a digit, of the picture's: where nothing of this size is left, the lines were the digit."""
+"""Length of a digit, of the picture's shorter side: where nothing of this size is left, the lines were the digit."""
 
 
 @dataclass(frozen=True)
