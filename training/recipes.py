@@ -95,7 +95,7 @@ RECIPES = {"notebook": NOTEBOOK, "tuned": TUNED}
 
 _TUNED_FOR: dict[str, dict[str, Any]] = {
     "B": {"dropout_share": 0.15},
-    "D": {"epochs": 16, "weight_decay": 0.3},
+    "D": {"epochs": 24, "weight_decay": 0.2},
     "E": {"epochs": 10},
     "F": {"epochs": 8},
     # Batch normalization keeps statistics of the newest weights, not of an average; G gained nothing clear by Muon
