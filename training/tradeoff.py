@@ -65,7 +65,8 @@ def _points(axes: Axes, points: list[tuple[float, Result]]) -> list[Name]:
 
 def _digits(ratio: float) -> tuple[float, ...]:
     """Give the digits to mark on an axis from one value to so many times it: as many as have room for their numbers."""
-    return (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 3 else (1, 2, 3, 5) if ratio < 10 else (1, 2, 5)
+    rooms = {3: (1, 1.5, 2, 3, 4, 5, 6, 8), 5: (1, 1.5, 2, 3, 4, 5, 7), 10: (1, 2, 3, 5)}
+    return next((digits for limit, digits in rooms.items() if ratio < limit), (1, 2, 5))
 
 
 def _label(axes: Axes, names: Iterable[Name]) -> None:
