@@ -48,6 +48,11 @@ class Region:
         height, width = shape
         return self.top == 0 or self.left == 0 or self.bottom == height or self.right == width
 
+    def has_corner(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether the box goes into a corner of a picture of this shape, [height, width], but not across it."""
+        height, width = shape
+        return (self.top == 0) != (self.bottom == height) and (self.left == 0) != (self.right == width)
+
     def surrounds(self, other: "Region") -> bool:
         """Tell whether the other's box lies inside this one's, away from its sides."""
         across = self.left < other.left and other.right < self.right

@@ -31,9 +31,10 @@ def breadth_on_shade(ink: Grey, level: float) -> float | None:
     if not mask.any() or np.ptp(ink[mask]) < TWO_TONES:
         return None
     strokes = mask & (ink > otsu(ink[mask]))
-    width = float(stroke_width(strokes))
+    largest = find_regions(strokes, 1)[0]  # all of them would tell how broad the specks at the edge of the shade are
+    width = float(stroke_width(paint([largest], ink.shape)))
     broad = _filled(mask & ~strokes, BROAD * width)
-    if not broad.any() or _is_long(find_regions(strokes, 1)[0], ink.shape):
+    if not broad.any() or _is_long(largest, ink.shape):
         return None
     is_shade = any(_is_shade(one, strokes, broad) for one in find_regions(mask, 16))
     return STROKE * width if is_shade else None

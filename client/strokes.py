@@ -44,7 +44,7 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
 
     Tells, too, whether it looks as if there were several digits.
     """
-    shape, pieces = ink.shape, without_buttons(pieces, ink.shape)
+    shape, pieces = ink.shape, without_corners(without_buttons(pieces, ink.shape), ink.shape)
     free = [r for r in pieces if not r.is_cut(shape)]
     free = [r for r in free if not is_underline(r, [one for one in free if one is not r and one.area > 0.1 * r.area])]
     if free and free[0].length > SMALLEST * max(shape):
@@ -59,6 +59,16 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
             digit.append(region)
     rivals = [region for region in free if is_rival(region, main)]
     return paint(digit, shape), bool(rivals) or main.width > WIDEST * main.height
+
+
+def without_corners(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:
+    """Mends the dark corners of a photo that a program has made black and white: takes out what reaches into one.
+
+    A digit that does has no more than small pieces beside it.
+    """
+    rest = [one for one in pieces if not one.has_corner(shape)]
+    is_drawn = any(one.length > SMALLEST * max(shape) and one.area > 0.1 * pieces[0].area for one in rest)
+    return rest if is_drawn else pieces
 
 
 def without_buttons(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:

@@ -110,6 +110,22 @@ def in_the_spot_of_a_lamp(image):
     return Image.fromarray((pixels * spot).clip(0, 255).astype(np.uint8))
 
 
+def in_black_and_white(image, level=100):
+    """A photo whose corners are so dark that a program takes them for ink, with specks at their edge."""
+    pixels = np.asarray(photo(image, paper=230, ink=40), float)
+    down, across = (np.linspace(-1, 1, side) for side in pixels.shape)
+    dark = 0.5 * np.hypot(down[:, None], across) ** 2
+    return Image.fromarray(np.where(pixels * (1 - dark).clip(0) < level, 0, 255).astype(np.uint8))
+
+
+def in_white_on_black(image):
+    """A marker's digit in a photo with a darker corner, of which a program took the specks of noise for ink."""
+    turned = photo(np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3))), ink=40).rotate(180)
+    lit = np.asarray(lit_from_a_corner(turned).rotate(180), float)
+    lit += np.random.default_rng(0).normal(0, 12, lit.shape)
+    return Image.fromarray(np.where(lit < 75, 255, 0).astype(np.uint8))
+
+
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
@@ -493,6 +509,8 @@ FORMS = {
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "spot of a lamp": in_the_spot_of_a_lamp,
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
+    "black and white with dark corners": in_black_and_white,
+    "white on black with a light corner": in_white_on_black,
     "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
     "pale pencil": lambda image: photo(image, ink=155),
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
