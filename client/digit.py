@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from client.bars import without_bars
 from client.errors import NoDigit
 from client.frame import inside
 from client.grey import Grey
@@ -63,8 +64,11 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
 
     Raises NoDigit when there is no ink.
     """
-    wide = with_margin(grey)
-    if (wide.top < 0 or max(grey.shape) <= TINY) and (alone := _alone(wide)):
+    bare = without_bars(grey)
+    wide = with_margin(bare.grey)
+    is_alone = wide.top < 0 or max(grey.shape) <= TINY
+    wide = wide.within(bare)
+    if is_alone and (alone := _alone(wide)):
         return alone
     page, ink = clear_page(wide)
     level = threshold(ink)

@@ -126,6 +126,11 @@ def in_white_on_black(image):
     return Image.fromarray(np.where(lit < 75, 255, 0).astype(np.uint8))
 
 
+def letterboxed(image, ink=70):
+    """A photo in a film's frame, with black bars on its left and right."""
+    return ImageOps.expand(photo(image, ink=ink), (140, 0), 0)
+
+
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
@@ -514,6 +519,8 @@ FORMS = {
     "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
     "pale pencil": lambda image: photo(image, ink=155),
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
+    "between black bars": letterboxed,
+    "pale pencil between black bars": lambda image: letterboxed(image, ink=155),
     "frame": framed,
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
