@@ -22,6 +22,8 @@ BOX = 20
 """Pixels of the longer side of a digit in MNIST."""
 STROKE = 2.0
 """Pixels of a pen's stroke in that box."""
+PALEST = 128
+"""Ink of MNIST is darker; a mask of 0 and 1 is not, nor are UCI's 16 levels."""
 _CORNERS = 0, IMAGE_SIZE - 1, -IMAGE_SIZE, -1
 _Y, _X = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].reshape(2, -1) + 0.5
 _MOMENTS = np.stack([np.ones_like(_Y), _Y, _X])
@@ -51,6 +53,8 @@ def as_mnist(image: Image.Image) -> Pixels | None:
     if max(right - left, bottom - top) != BOX:
         return None
     ink = np.frombuffer(pixels, np.uint8)
+    if ink.max() < PALEST:
+        return None
     mass, *moments = _MOMENTS.dot(ink).tolist()
     return ink.reshape(image.size) if all(abs(moment / mass - IMAGE_SIZE / 2) <= 1 for moment in moments) else None
 

@@ -9,7 +9,7 @@ import numpy as np
 from client.answers import Prediction
 from client.digit import clear_page, threshold
 from client.errors import NoDigit
-from client.grey import to_grey
+from client.faint import to_grey
 from client.image import Decoded
 from client.margin import with_margin
 from client.mnist import Pixels, normal

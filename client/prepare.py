@@ -12,7 +12,8 @@ from PIL import Image
 from client import contract
 from client.digit import Prepared, find_digit
 from client.errors import InvalidImage, NoDigit
-from client.grey import Grey, to_grey
+from client.faint import to_grey
+from client.grey import Grey
 from client.image import OWN_FILES, WORKING_SIZE, Decoded, Guard, Source, decode
 from client.mnist import Pixels, as_mnist
 from client.page import Box

@@ -131,6 +131,11 @@ def letterboxed(image, ink=70):
     return ImageOps.expand(photo(image, ink=ink), (140, 0), 0)
 
 
+def as_mask(image, size=200, most=1):
+    """Values of 0 and `most` as a program saves them, which look black."""
+    return Image.fromarray(np.round(most * large(image, size)).astype(np.uint8))
+
+
 def framed(image):
     picture = photo(image)
     ImageDraw.Draw(picture).rectangle((8, 8, 351, 351), outline=40, width=5)
@@ -521,6 +526,9 @@ FORMS = {
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "between black bars": letterboxed,
     "pale pencil between black bars": lambda image: letterboxed(image, ink=155),
+    "mask of 0 and 1": as_mask,
+    "mask of 0 and 1 of 28 px": lambda image: as_mask(image, 28),
+    "16 levels of 28 px": lambda image: as_mask(image, 28, 16),
     "frame": framed,
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
@@ -620,6 +628,16 @@ def test_a_photo_of_blank_paper_has_no_digit_for_all_its_shadow_and_noise(seed):
     paper = Image.new("RGB", (480, 400), (235, 228, 214))
     with pytest.raises(NoDigit, match="^blank, there is no ink on the paper$"):
         to_mnist(renderings.exposed(paper, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_black_picture_has_no_digit_for_all_its_noise_of_one_level(seed):
+    rng = np.random.default_rng(seed)
+    down, across = (np.linspace(-1, 1, side) ** 2 for side in (120, 160))
+    light = np.where(down[:, None] + across < 0.5, 1, 0)  # in the middle of a photo that was taken in the dark
+    for values in (rng.random(light.shape) < 0.1**seed, light, (light + rng.normal(0, 0.2, light.shape)).round()):
+        with pytest.raises(NoDigit, match="^blank, there is no ink on the paper$"):
+            to_mnist(Image.fromarray(np.clip(values, 0, 1).astype(np.uint8)))
 
 
 def test_strokes_that_look_like_rules_are_kept(read):
