@@ -6,15 +6,18 @@ from PIL import Image, ImageFilter
 from client.grey import Grey
 from client.paper import otsu
 from client.regions import Mask, Region, find_regions, paint
-from client.strokes import stroke_width
+from client.strokes import SMALLEST, stroke_width
 
 TWO_TONES = 0.2
 """Least range of the darkness of ink in which some may be shade."""
 BROAD, SOLID = 5.0, 0.8
 """Shade fills so much of a square of so many times the breadth of the strokes; of the strokes' own pale part, at most
 0.7 in real pictures."""
-STROKE = 3.0
-"""What is broader than so many strokes is light: 2 to 4 give the same, as the crossing of two strokes is 1.4."""
+STROKE = 2.5
+"""What is broader than so many strokes is light: 3 takes in narrow fingers, and the crossing of two strokes is 1.4."""
+NARROWER, ONE = 0.5, 0.7
+"""How narrow the darker of what is dark is, where the rest is shade, and how much of that hangs together: of the dark
+parts of a felt pen's or a brush's stroke, which are as narrow, 0.6 at most and seldom 0.9."""
 LONGEST = 0.7
 """Length of a digit on shade, of the picture's side."""
 DARKEST = 0.01
@@ -30,14 +33,32 @@ def breadth_on_shade(ink: Grey, level: float) -> float | None:
     mask = ink > level
     if not mask.any() or np.ptp(ink[mask]) < TWO_TONES:
         return None
-    strokes = mask & (ink > otsu(ink[mask]))
+    strokes = _strokes(ink, mask)
     largest = find_regions(strokes, 1)[0]  # all of them would tell how broad the specks at the edge of the shade are
     width = float(stroke_width(paint([largest], ink.shape)))
     broad = _filled(mask & ~strokes, BROAD * width)
     if not broad.any() or _is_long(largest, ink.shape):
         return None
-    is_shade = any(_is_shade(one, strokes, broad) for one in find_regions(mask, 16))
+    is_shade = _is_digit(strokes) or any(_is_shade(one, strokes, broad) for one in find_regions(mask, 16))
     return STROKE * width if is_shade else None
+
+
+def _strokes(ink: Grey, mask: Mask) -> Mask:
+    """Give the dark of what is ink or shade.
+
+    Mends a deep shade, which is darker than its own soft edge: of what is dark, the darker that is one digit.
+    """
+    dark = mask & (ink > otsu(ink[mask]))
+    darker = dark & (ink > otsu(ink[dark]))
+    if not darker.any() or stroke_width(darker) > NARROWER * stroke_width(dark) or not _is_digit(darker):
+        return dark
+    return darker if np.median(ink[darker]) - np.median(ink[dark & ~darker]) > TWO_TONES else dark
+
+
+def _is_digit(strokes: Mask) -> bool:
+    """Tell whether nearly all of some strokes is one, as long as a digit: print and a pen's own dark parts are not."""
+    main = find_regions(strokes, 1)[0]
+    return bool(main.area > ONE * np.count_nonzero(strokes) and main.length > SMALLEST * max(strokes.shape))
 
 
 def _filled(pale: Mask, side: float) -> Mask:

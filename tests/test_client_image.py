@@ -69,6 +69,21 @@ def half_in_shadow(image, dark=0.5):
     return Image.fromarray((sheet * (1 - dark * edge)).astype(np.uint8))
 
 
+def under_a_shadow(picture, corners, dark=0.45):
+    """Something between the lamp and a picture shades all within some corners, a few pixels soft."""
+    shade = Image.new("L", picture.size, 255)
+    for polygon in corners:
+        ImageDraw.Draw(shade).polygon(polygon, fill=round(255 * dark))
+    return ImageChops.multiply(picture, shade.filter(ImageFilter.GaussianBlur(2)))
+
+
+def under_an_arm(image):
+    """The deep shadow of an arm, narrower than a stroke may be, reaches a digit from below."""
+    page = Image.new("L", (360, 360), 230)
+    page.paste(50, (140, 80), Image.fromarray(image).resize((84, 84), Image.Resampling.BICUBIC))
+    return under_a_shadow(page, [[(140, 400), (140, 145), (225, 145), (225, 400)]], 0.5)
+
+
 def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 300))):
     """A window's light falls on a page in shade, and the digit stands in the shade."""
     sheet = Image.new("L", (460, 360), 230)
@@ -512,6 +527,7 @@ FORMS = {
     "photo": photo,
     "shadow": lambda image: photo(image, shadow=0.6),
     "edge of a shadow": half_in_shadow,
+    "shadow of an arm": under_an_arm,
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
     "white on grey beside a dot": light_beside_a_dot,
