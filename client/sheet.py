@@ -5,7 +5,8 @@ import numpy as np
 from client.grey import Grey
 from client.paper import border, otsu
 from client.regions import Mask, find_regions, paint
-from client.shapes import between, grown, is_rectangle, largest
+from client.shadow import shaded_pages
+from client.shapes import SMALLEST, between, grown, is_rectangle, largest
 
 MOST_BORDER = 0.35
 """What takes more of the picture's border is not a page but what it lies on."""
@@ -29,6 +30,9 @@ def find_page(small: Grey) -> Mask | None:
     """Find a light or dark rectangle, with the ink on it, that something else lies around."""
     if np.ptp(small) < UNLIKE:
         return None
+    shaded = next((page for page in shaded_pages(small) if _is_paper(small, page)), None)
+    if shaded is not None:
+        return shaded
     level = otsu(small)
     for mask in (small > level, small <= level):
         page = _whole_page(small, mask)
@@ -76,6 +80,10 @@ def _held_page(small: Grey, mask: Mask) -> Mask | None:
         and _is_sharp(small, page)
     )
     return page if is_page and _lies_on(small, page) and _stands_out(small, page) else None
+
+
+def _is_paper(small: Grey, page: Mask) -> bool:
+    return bool(page.mean() > SMALLEST and is_rectangle(page, LONGEST) and _lies_on(small, page))
 
 
 def _lies_on(small: Grey, page: Mask) -> bool:

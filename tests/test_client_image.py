@@ -247,9 +247,9 @@ def under_another_line(image):
     return picture
 
 
-def on_a_desk(image, desk=70, turned=7):
+def on_a_desk(image, desk=70, turned=7, paper=190):
     """A page that lies askew on a dark desk."""
-    page = photo(image, size=340).convert("LA")
+    page = photo(image, paper=paper, size=340).convert("LA")
     page = page.rotate(turned, Image.Resampling.BICUBIC, expand=True)
     sheet = Image.new("L", (560, 520), desk)
     sheet.paste(page, (80, 60), page.getchannel("A"))
@@ -527,6 +527,9 @@ FORMS = {
     "photo": photo,
     "shadow": lambda image: photo(image, shadow=0.6),
     "edge of a shadow": half_in_shadow,
+    "shadow across a page on a desk": lambda image: under_a_shadow(
+        on_a_desk(image, desk=100, paper=230), [[(0, 0), (430, 0), (330, 520), (0, 520)]]
+    ),
     "shadow of an arm": under_an_arm,
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
