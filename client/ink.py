@@ -11,6 +11,7 @@ from client.grey import Grey
 from client.image import resize
 from client.paper import TIP, as_grey, as_image, border, clearness, further, lightest, paper_level, summit
 from client.regions import Mask, find_regions, paint
+from client.shapes import filled
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
@@ -34,6 +35,8 @@ bold digits, too, and if ink is darker than the border by that part of what ligh
 """
 SPECK = 0.2
 """Length of such ink, of the light's: beside a light digit what is shorter is dirt."""
+HUGGED = 0.4
+"""Part of the light's rim beside dark: of a patch of sun where strokes end, of a digit with its own shadow half."""
 SAME, PLAIN = 0.015, 0.15
 """Paper of one tone differs by no more, and is so much of a picture of a digit that fills it, ..."""
 PALE, NEAR, SHADE = 0.06, 0.13, 0.003
@@ -112,7 +115,15 @@ def _is_lit(grey: Grey) -> bool:
     if summit(darker) <= DARKER * light:
         return False
     longest = find_regions(darker > DARKER / 2 * light, 1)[0].length  # its paler parts, too
-    return bool(longest > SPECK * regions[0].length * max(grey.shape) / LIT)
+    is_speck = longest <= SPECK * regions[0].length * max(grey.shape) / LIT
+    return not is_speck and not _is_hugged(paint(regions, small.shape), small < usual - DARKER / 2 * light)
+
+
+def _is_hugged(light: Mask, dark: Mask) -> bool:
+    """Mends light digits with a rim or a shadow of their own: tells whether the dark lies around the light."""
+    inner = filled(light)
+    rim = inner & lightest(np.pad(~inner, 1, constant_values=True), 1)
+    return bool(np.mean(lightest(np.pad(dark & ~inner, 2), 2)[rim]) > HUGGED)
 
 
 def _is_deep(mask: Mask, side: float) -> bool:

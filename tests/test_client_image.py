@@ -101,6 +101,16 @@ def light_beside_a_dot(image):
     return sheet
 
 
+def light_with_a_shadow(image):
+    """White ink on grey, which throws a soft dark shadow down and to the right, as in slides and logos."""
+    ink = Image.new("L", (320, 320))
+    ink.paste(Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC), (60, 60))
+    sheet = Image.new("L", ink.size, 110)
+    sheet.paste(10, (7, 7), ink.filter(ImageFilter.GaussianBlur(3)))
+    sheet.paste(245, (0, 0), ink)
+    return sheet
+
+
 def beside_a_note(image):
     """A blank white note on a grey page."""
     note = Image.new("LA", (160, 140), (250, 255)).rotate(8, Image.Resampling.BICUBIC, expand=True)
@@ -534,6 +544,7 @@ FORMS = {
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
     "white on grey beside a dot": light_beside_a_dot,
+    "white on grey with a shadow": light_with_a_shadow,
     "note on a page": beside_a_note,
     "lit from a corner": lambda image: lit_from_a_corner(photo(image)),
     "spot of a lamp": in_the_spot_of_a_lamp,
