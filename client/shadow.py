@@ -23,6 +23,8 @@ EDGE = 3
 """Pixels of a shadow's soft edge, on either side of its middle."""
 DEEPEST, PALEST = 0.2, 0.85
 """How light paper is in a shadow, of what it is beside that."""
+STEP = 0.1
+"""How much less light it is at least, of white: the smudges of a dark board differ by less."""
 MOST_BORDER = 0.56
 """What takes more of the picture's border is no page."""
 CLEAR = 0.12
@@ -39,11 +41,15 @@ def shaded_pages(small: Grey) -> Iterator[Mask]:
     lights = [float(np.median(tones[part]).clip(0.01)) for part in parts]
     for lit, shaded in permutations(range(len(parts)), 2):
         both = parts[lit] | parts[shaded]
-        if DEEPEST < lights[shaded] / lights[lit] < PALEST and border(both).mean() < MOST_BORDER:
+        if _is_shadow(lights[lit], lights[shaded]) and border(both).mean() < MOST_BORDER:
             page = _joined(both)
             beyond = tones * (grown(page, 5) & ~grown(page, 2))
             if _goes_on(*(_beside(beyond, parts[part]) / lights[part] for part in (lit, shaded))):
                 yield page
+
+
+def _is_shadow(lit: float, shaded: float) -> bool:
+    return DEEPEST < shaded / lit < PALEST and lit - shaded > STEP
 
 
 def _without_lines(small: Grey) -> Grey:
