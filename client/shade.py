@@ -6,7 +6,7 @@ from PIL import Image, ImageFilter
 from client.grey import Grey
 from client.paper import otsu
 from client.regions import Mask, Region, find_regions, paint
-from client.strokes import SMALLEST, stroke_width
+from client.strokes import SMALLEST, stroke_width, without_buttons
 
 TWO_TONES = 0.2
 """Least range of the darkness of ink in which some may be shade."""
@@ -36,10 +36,11 @@ def breadth_on_shade(ink: Grey, level: float) -> float | None:
     strokes = _strokes(ink, mask)
     largest = find_regions(strokes, 1)[0]  # all of them would tell how broad the specks at the edge of the shade are
     width = float(stroke_width(paint([largest], ink.shape)))
-    broad = _filled(mask & ~strokes, BROAD * width)
+    regions = without_buttons(find_regions(mask, 16), ink.shape)
+    broad = _filled(paint(regions, ink.shape) & ~strokes, BROAD * width)
     if not broad.any() or _is_long(largest, ink.shape):
         return None
-    is_shade = _is_digit(strokes) or any(_is_shade(one, strokes, broad) for one in find_regions(mask, 16))
+    is_shade = _is_digit(strokes) or any(_is_shade(one, strokes, broad) for one in regions)
     return STROKE * width if is_shade else None
 
 
