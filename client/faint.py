@@ -28,11 +28,10 @@ def _is_drawn(given: Grey) -> bool:
 
     Gives False for a blank picture.
     """
-    edge = border(given)
-    ink = np.abs(given - edge[0]) > np.ptp(given) / 2
-    if np.ptp(edge) or not ink.any():
-        return False
+    paper = np.median(border(given))
+    ink = np.abs(given - paper) > np.ptp(given) / 2
     digits = [one for one in find_regions(ink, 64) if one.length > SMALLEST * max(ink.shape)]
-    if sum(one.area for one in digits) < MOST * np.count_nonzero(ink):
+    drawn = paint(digits, ink.shape)
+    if sum(one.area for one in digits) <= MOST * np.count_nonzero(ink) or np.ptp(border(np.where(drawn, paper, given))):
         return False
-    return bool(stroke_width(paint(digits, ink.shape)) < THICKEST * max(one.length for one in digits))
+    return bool(stroke_width(drawn) < THICKEST * max(one.length for one in digits))
