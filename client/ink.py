@@ -11,7 +11,7 @@ from client.grey import Grey
 from client.image import resize
 from client.paper import TIP, as_grey, as_image, border, clearness, further, lightest, paper_level, summit
 from client.regions import Mask, find_regions, paint
-from client.shapes import filled
+from client.shapes import filled, grown, is_rectangle
 
 FAINTEST = 0.03
 """Contrast under which an image is blank, of 1."""
@@ -35,8 +35,11 @@ bold digits, too, and if ink is darker than the border by that part of what ligh
 """
 SPECK = 0.2
 """Length of such ink, of the light's: beside a light digit what is shorter is dirt."""
-HUGGED = 0.4
-"""Part of the light's rim beside dark: of a patch of sun where strokes end, of a digit with its own shadow half."""
+HUGGED, FAR, BEYOND, PANE = 0.4, 4, 0.1, 0.7
+"""Part of the light's rim beside dark: of a digit with its own shadow half; of a patch of sun as much where a stroke
+goes along or across it. That goes on beyond so many pixels, with more than this part of it, or makes up with the light
+so much of a rectangle.
+"""
 SAME, PLAIN = 0.015, 0.15
 """Paper of one tone differs by no more, and is so much of a picture of a digit that fills it, ..."""
 PALE, NEAR, SHADE = 0.06, 0.13, 0.003
@@ -123,8 +126,11 @@ def _is_lit(grey: Grey) -> bool:
 def _is_hugged(light: Mask, dark: Mask) -> bool:
     """Mends light digits with a rim or a shadow of their own: tells whether the dark lies around the light."""
     inner = filled(light)
+    outer = dark & ~inner
     rim = inner & lightest(np.pad(~inner, 1, constant_values=True), 1)
-    return bool(np.mean(lightest(np.pad(dark & ~inner, 2), 2)[rim]) > HUGGED)
+    is_hugged = np.mean(lightest(np.pad(outer, 2), 2)[rim]) > HUGGED
+    goes_on = np.count_nonzero(outer & ~grown(inner, FAR)) > BEYOND * np.count_nonzero(outer)
+    return bool(is_hugged and not goes_on and not is_rectangle(light | dark, fullest=PANE))
 
 
 def _is_deep(mask: Mask, side: float) -> bool:

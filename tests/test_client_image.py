@@ -93,6 +93,15 @@ def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 
     return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
 
 
+def across_a_patch_of_sun(image):
+    """A window's light falls on the middle of a digit, whose ends are in the shade."""
+    sheet = Image.new("L", (400, 360), 230)
+    sheet.paste(50, (60, 40), Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC))
+    light = Image.new("L", sheet.size, 115)
+    ImageDraw.Draw(light).polygon(((150, 120), (250, 100), (260, 230), (140, 240)), fill=255)
+    return ImageChops.multiply(sheet, light.filter(ImageFilter.GaussianBlur(2)))
+
+
 def light_beside_a_dot(image):
     """White ink on grey paper, which has a dark speck."""
     sheet = Image.new("L", (320, 320), 110)
@@ -543,6 +552,7 @@ FORMS = {
     "shadow of an arm": under_an_arm,
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
+    "across a patch of sun": across_a_patch_of_sun,
     "white on grey beside a dot": light_beside_a_dot,
     "white on grey with a shadow": light_with_a_shadow,
     "note on a page": beside_a_note,
