@@ -15,6 +15,9 @@ Window = tuple[slice, slice]
 """Rows and columns."""
 Runs = NDArray[np.intp]
 
+CORNER = 50
+"""The end of a corner is this part of the picture's side."""
+
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -49,9 +52,13 @@ class Region:
         return self.top == 0 or self.left == 0 or self.bottom == height or self.right == width
 
     def has_corner(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether the box goes into a corner of a picture of this shape, [height, width], but not across it."""
+        """Tell whether the region goes to the end of a corner of a picture, [height, width], but not across it."""
         height, width = shape
-        return (self.top == 0) != (self.bottom == height) and (self.left == 0) != (self.right == width)
+        if (self.top == 0) == (self.bottom == height) or (self.left == 0) == (self.right == width):
+            return False
+        reach = max(shape) // CORNER + 1
+        down, across = (slice(reach) if first == 0 else slice(-reach, None) for first in (self.top, self.left))
+        return bool(paint([self], shape)[down, across].any())
 
     def surrounds(self, other: "Region") -> bool:
         """Tell whether the other's box lies inside this one's, away from its sides."""

@@ -62,9 +62,9 @@ def digit_mask(pieces: list[Region], ink: Grey) -> tuple[Mask, bool]:
 
 
 def without_corners(pieces: list[Region], shape: tuple[int, ...]) -> list[Region]:
-    """Mends the dark corners of a photo that a program has made black and white: takes out what reaches into one.
+    """Mends the dark corners of a photo that a program has made black and white: takes out what goes to the end of one.
 
-    A digit that does has no more than small pieces beside it.
+    A piece of a digit seldom does, though its box may; a digit that does has no more than small pieces beside it.
     """
     rest = [one for one in pieces if not one.has_corner(shape)]
     is_drawn = any(one.length > SMALLEST * max(shape) and one.area > 0.1 * pieces[0].area for one in rest)

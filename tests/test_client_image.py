@@ -152,6 +152,16 @@ def in_black_and_white(image, level=100):
     return Image.fromarray(np.where(pixels * (1 - dark).clip(0) < level, 0, 255).astype(np.uint8))
 
 
+def broken_in_a_corner(image):
+    """A pen that skipped once, all across, and a digit that a program cut out and put into a corner."""
+    ink = Image.fromarray(image)
+    ink = ImageOps.contain(ink.crop(ink.getbbox()), (160, 160), Image.Resampling.BICUBIC)
+    ImageDraw.Draw(ink).rectangle((0, 56, ink.width, 61), fill=0)
+    sheet = Image.new("L", (200, 200), 255)
+    sheet.paste(0, (0, 200 - ink.height), ink)
+    return sheet
+
+
 def in_white_on_black(image):
     """A marker's digit in a photo with a darker corner, of which a program took the specks of noise for ink."""
     turned = photo(np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3))), ink=40).rotate(180)
@@ -560,6 +570,7 @@ FORMS = {
     "spot of a lamp": in_the_spot_of_a_lamp,
     "scan lit from a corner": lambda image: lit_from_a_corner(dark_on_white(image)),
     "black and white with dark corners": in_black_and_white,
+    "broken in a corner": broken_in_a_corner,
     "white on black with a light corner": in_white_on_black,
     "board lit from a corner": lambda image: lit_from_a_corner(photo(image, paper=60, ink=210)),
     "pale pencil": lambda image: photo(image, ink=155),
