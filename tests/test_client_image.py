@@ -77,13 +77,6 @@ def under_a_shadow(picture, corners, dark=0.45):
     return ImageChops.multiply(picture, shade.filter(ImageFilter.GaussianBlur(2)))
 
 
-def under_an_arm(image):
-    """The deep shadow of an arm, narrower than a stroke may be, reaches a digit from below."""
-    page = Image.new("L", (360, 360), 230)
-    page.paste(50, (140, 80), Image.fromarray(image).resize((84, 84), Image.Resampling.BICUBIC))
-    return under_a_shadow(page, [[(140, 400), (140, 145), (225, 145), (225, 400)]], 0.5)
-
-
 def beside_a_patch_of_sun(image, corners=((40, 60), (220, 30), (280, 270), (80, 300))):
     """A window's light falls on a page in shade, and the digit stands in the shade."""
     sheet = Image.new("L", (460, 360), 230)
@@ -164,10 +157,10 @@ def broken_in_a_corner(image):
 
 def in_white_on_black(image):
     """A marker's digit in a photo with a darker corner, of which a program took the specks of noise for ink."""
-    turned = photo(np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3))), ink=40).rotate(180)
+    turned = photo(image, ink=40).rotate(180)
     lit = np.asarray(lit_from_a_corner(turned).rotate(180), float)
     lit += np.random.default_rng(0).normal(0, 12, lit.shape)
-    return Image.fromarray(np.where(lit < 75, 255, 0).astype(np.uint8))
+    return Image.fromarray(np.where(lit < 65, 255, 0).astype(np.uint8))
 
 
 def letterboxed(image, ink=70):
@@ -559,7 +552,6 @@ FORMS = {
     "shadow across a page on a desk": lambda image: under_a_shadow(
         on_a_desk(image, desk=100, paper=230), [[(0, 0), (430, 0), (330, 520), (0, 520)]]
     ),
-    "shadow of an arm": under_an_arm,
     "patch of sun": beside_a_patch_of_sun,
     "patch of sun with three corners": lambda image: beside_a_patch_of_sun(image, ((30, 40), (270, 60), (110, 330))),
     "across a patch of sun": across_a_patch_of_sun,
