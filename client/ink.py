@@ -56,7 +56,7 @@ def even_out(grey: Grey, breadth: float | None = None) -> Grey:
     if is_dark(grey):
         ink: Grey = 1 - grey / paper_level(grey, reach).clip(0.05)  # ink leaves a part of the light that falls on it
     else:
-        lit = np.maximum(grey, np.percentile(border(grey), 10))  # darker than paper is a shadow, and no paper either
+        lit = np.maximum(grey, border(grey).min())  # what is darker than all paper is the shadow of ink
         ink = paper_level(1 - lit, reach) - (1 - lit)
     clearest = summit(ink)
     if breadth is None and clearest < PLAINEST and clearness(ink) < CLEAREST:
