@@ -50,8 +50,10 @@ def _strokes(ink: Grey, mask: Mask) -> Mask:
     Mends a deep shade, which is darker than its own soft edge: of what is dark, the darker that is one digit.
     """
     dark = mask & (ink > otsu(ink[mask]))
+    if np.ptp(ink[dark]) < TWO_TONES:
+        return dark
     darker = dark & (ink > otsu(ink[dark]))
-    if not darker.any() or stroke_width(darker) > NARROWER * stroke_width(dark) or not _is_digit(darker):
+    if stroke_width(darker) > NARROWER * stroke_width(dark) or not _is_digit(darker):
         return dark
     return darker if np.median(ink[darker]) - np.median(ink[dark & ~darker]) > TWO_TONES else dark
 

@@ -1,5 +1,6 @@
 """People's files become what MNIST is: the digit survives every format and every way of taking a picture."""
 
+import contextlib
 import zlib
 
 import numpy as np
@@ -693,6 +694,30 @@ def test_strokes_that_look_like_rules_are_kept(read):
     pen.rectangle((0, 0, 220, 300), fill=255)
     pen.line((0, 150, 220, 150), fill=0, width=10)  # a bar alone: a rule, or a 1 that lies
     assert to_mnist(picture).max() == 255
+
+
+def test_a_stroke_that_is_of_one_value_is_found_on_a_grey_area():
+    picture = Image.new("L", (120, 120), 255)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, 54, 119), fill=120)
+    pen.rectangle((36, 42, 39, 90), fill=0)
+    stroke = to_mnist(picture)
+    assert (stroke.any(1).sum(), stroke.any(0).sum()) == (20, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_a_paint_program_draws_has_a_digit_or_none(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        side = int(rng.integers(20, 200))
+        picture = Image.new("L", (side, side), 255)
+        pen = ImageDraw.Draw(picture)
+        for tone, kinds in (((120, 190), [pen.rectangle, pen.ellipse]), ((0, 60), [pen.line, pen.rectangle])):
+            for draw in rng.choice(kinds, rng.integers(1, 3)):
+                corners = np.sort(rng.integers(0, side, (2, 2)), axis=0).ravel().tolist()
+                draw(corners, fill=int(rng.choice(tone)), width=int(rng.integers(1, 9)))
+        with contextlib.suppress(NoDigit):
+            assert to_mnist(picture).shape == (28, 28)
 
 
 def test_a_straight_stroke_from_rule_to_rule_is_kept_where_the_rules_are_paler():
