@@ -157,7 +157,7 @@ def broken_in_a_corner(image):
 
 
 def in_white_on_black(image):
-    """A marker's digit in a photo with a darker corner, of which a program took the specks of noise for ink."""
+    """A digit in a photo with a darker corner, of which a program took the specks of noise for ink."""
     turned = photo(image, ink=40).rotate(180)
     lit = np.asarray(lit_from_a_corner(turned).rotate(180), float)
     lit += np.random.default_rng(0).normal(0, 12, lit.shape)
