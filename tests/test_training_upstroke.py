@@ -64,7 +64,7 @@ def test_a_long_upstroke_is_steeper_than_the_bar_of_a_7_and_a_short_one_may_be_a
         image = with_upstroke(one(0), seed)
         y, x = np.nonzero(np.roll(image, shift_of(image, one(0)), (0, 1)) > 127)
         height = y[x == x.min()].mean() - y.min()
-        slopes[bool(13 - x.min() > 7)].append(height / (13 - x.min()))
+        slopes[bool(13 - x.min() > 10)].append(height / (13 - x.min()))
     assert min(slopes[True]) > math.tan(math.radians(30)) > min(slopes[False])
 
 

@@ -20,14 +20,12 @@ Random = np.random.Generator
 
 WIDTHS = 0.7, 1.1
 """Of the stem's."""
-LENGTHS = 0.12, 0.7
+LENGTHS = 0.12, 0.85
 """Of the stem's."""
 STEEPEST = math.radians(25)
 """Between upstroke and stem."""
-HOOK = 0.3
-"""Of the stem's length: a shorter upstroke may be nearly flat, where a longer one would make a 7."""
-FLATTEST = math.radians(60), math.radians(85)
-"""From the vertical, of a longer upstroke and of a hook."""
+FLATTEST = {0.3: math.radians(85), 0.5: math.radians(60), 0.85: math.radians(55)}
+"""From the vertical, by the length: a hook may be nearly flat, where a longer upstroke would make a 7."""
 BEND = math.radians(35)
 """Half of the upstrokes leave the stem flatter than they go on, by up to this."""
 BROADEST, FATTEST = 0.5, 0.22
@@ -72,7 +70,7 @@ def add_upstroke(image: Array, random: Random) -> Array:
     """Give a one an upstroke from the top of its stem down to the left, in MNIST's form; as it is, when it has one."""
     stem = find_stem(image)
     reach, pen, bend = (random.uniform(*limits) for limits in (LENGTHS, WIDTHS, (-BEND, BEND)))
-    flattest = FLATTEST[reach < HOOK] - stem.lean
+    flattest = np.interp(reach, list(FLATTEST), list(FLATTEST.values())) - stem.lean
     if flattest < STEEPEST or stem.breadth > BROADEST * stem.length or stem.width > FATTEST * stem.length:
         return image
     angle = random.uniform(STEEPEST, flattest)
