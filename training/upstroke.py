@@ -25,7 +25,7 @@ LENGTHS = 0.12, 0.85
 STEEPEST = math.radians(25)
 """Between upstroke and stem."""
 FLATTEST = {0.3: math.radians(85), 0.5: math.radians(60), 0.85: math.radians(55)}
-"""From the vertical, by the length: a hook may be nearly flat, where a longer upstroke would make a 7."""
+"""From the vertical, by the length, in an upright hand: a hook may be nearly flat, where a longer one makes a 7."""
 BEND = math.radians(35)
 """Half of the upstrokes leave the stem flatter than they go on, by up to this."""
 BROADEST, FATTEST = 0.5, 0.22
@@ -70,7 +70,8 @@ def add_upstroke(image: Array, random: Random) -> Array:
     """Give a one an upstroke from the top of its stem down to the left, in MNIST's form; as it is, when it has one."""
     stem = find_stem(image)
     reach, pen, bend = (random.uniform(*limits) for limits in (LENGTHS, WIDTHS, (-BEND, BEND)))
-    flattest = np.interp(reach, list(FLATTEST), list(FLATTEST.values())) - stem.lean
+    upright = np.interp(reach, list(FLATTEST), list(FLATTEST.values()))
+    flattest = math.atan(math.tan(upright) + math.tan(stem.lean)) - stem.lean  # a hand that leans shears all strokes
     if flattest < STEEPEST or stem.breadth > BROADEST * stem.length or stem.width > FATTEST * stem.length:
         return image
     angle = random.uniform(STEEPEST, flattest)
