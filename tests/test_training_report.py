@@ -303,8 +303,8 @@ def rendered_card(model="A", fields=None, **content):
         ({"distort": False, "upstrokes": 0.0}, ""),
         ({"distort": True, "upstrokes": 0.0}, ", rotated, scaled, sheared, shifted and tilted anew in each epoch"),
         (
-            {"distort": True, "upstrokes": 0.05},
-            ", an upstroke drawn at up to 5 % of the ones"
+            {"distort": True, "upstrokes": 0.05, "pens": 0.3},
+            ", an upstroke drawn at up to 5 % of the ones, 30 % redrawn with another pen or fewer pixels"
             ", rotated, scaled, sheared, shifted and tilted anew in each epoch",
         ),
     ],

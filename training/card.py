@@ -91,6 +91,8 @@ def _changes(recipe: dict[str, Any]) -> str:
     changes = []
     if share := recipe.get("upstrokes"):
         changes.append(f"an upstroke drawn at up to {100 * share:.0f} % of the ones")
+    if share := recipe.get("pens"):
+        changes.append(f"{100 * share:.0f} % redrawn with another pen or fewer pixels")
     if recipe.get("distort"):
         changes.append("rotated, scaled, sheared, shifted and tilted anew in each epoch")
     return "".join(f", {change}" for change in changes)

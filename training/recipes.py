@@ -19,9 +19,9 @@ class Recipe:
     RMSprop keeps its `learning_rate`; `adamw` and `muon` have a schedule with it as the peak, and `weight_decay`. Muon
     is for hidden kernels, all other weights follow AdamW there. `patience` is in epochs without a better validation
     loss; None trains to the end. `scale` brings pixels from 0..255 to 0..1, inside the model, and `distort` turns on
-    augmentation. `upstrokes` is the share of the ones that get one, where it fits (training/upstroke.py). Dropout rests
-    in all but the first `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023,
-    arXiv 2303.01500).
+    augmentation. `upstrokes` is the share of the ones that get one, where it fits (training/upstroke.py), `pens` of
+    all images that are redrawn (training/pens.py). Dropout rests in all but the first `dropout_share` of the epochs: in
+    small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
     """
 
     name: str
@@ -33,6 +33,7 @@ class Recipe:
     scale: bool = False
     distort: bool = False
     upstrokes: float = 0.0
+    pens: float = 0.0
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     warm_up: float = 0.0
@@ -104,8 +105,8 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
 }
 """What differs from model to model; docs/accuracy.md has what was tried."""
 
-_UPSTROKES = {"H": 0.2}
-"""A to G see MNIST alone; H, by any recipe, is to read people's ones, too."""
+_HANDS: dict[str, dict[str, Any]] = {"H": {"upstrokes": 0.2, "pens": 0.3}}
+"""A to G see MNIST alone; H, by any recipe, is to read people's digits, too."""
 
 
 def recipe_for(name: str, letter: str, epochs: int | None = None, precision: str = "float32") -> Recipe:
@@ -113,8 +114,7 @@ def recipe_for(name: str, letter: str, epochs: int | None = None, precision: str
     recipe = RECIPES[name]
     if name == "tuned":
         recipe = replace(recipe, **_TUNED_FOR.get(letter, {}))
-    upstrokes = _UPSTROKES.get(letter, 0.0)
-    return replace(recipe, epochs=epochs or recipe.epochs, upstrokes=upstrokes, precision=precision)
+    return replace(recipe, epochs=epochs or recipe.epochs, precision=precision, **_HANDS.get(letter, {}))
 
 
 def build(architecture: Architecture, recipe: Recipe) -> keras.Model:

@@ -28,6 +28,7 @@ from training.device import configure
 from training.fit import fit
 from training.job import Job, Progress, Report
 from training.loop import Loop
+from training.pens import with_other_pens
 from training.recipes import Recipe, build, recipe_for
 from training.upstroke import with_upstrokes
 
@@ -78,6 +79,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     with strategy.scope():
         model = build(architecture, recipe)
     images = with_upstrokes(mnist.x_train, mnist.y_train, recipe.upstrokes, job.seed)
+    images = with_other_pens(images, recipe.pens, job.seed)
     loop = Loop(model, recipe, images, mnist.y_train, job.seed, strategy)
     set_up: dict[str, Any] = {"seconds": time.monotonic() - started, "core_seconds": time.process_time() - cpu_started}
 
