@@ -11,7 +11,7 @@ from training import data
 from training.architectures import ARCHITECTURES
 from training.evaluate import Evaluator, score
 from training.loop import Loop
-from training.optimizers import AdamW, Muon, OneCycle, RMSprop, orthogonal
+from training.optimizers import Muon, OneCycle, RMSprop, orthogonal
 from training.recipes import build, recipe_for
 from training.weights import Layout
 
@@ -48,13 +48,6 @@ def test_an_epoch_of_the_notebook_is_an_epoch_of_keras(mnist):
 
 def test_rmsprop_is_keras():
     assert_same_steps(RMSprop(1e-2), keras.optimizers.RMSprop(1e-2))
-
-
-def test_adamw_is_keras_adamw_at_the_rate_of_its_schedule():
-    ours = AdamW(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
-    theirs = keras.optimizers.AdamW(weight_decay=0.1, beta_2=0.99)
-    theirs.exclude_from_weight_decay(var_names=["bias"])
-    assert_same_steps(ours, theirs)
 
 
 def test_muon_is_keras_muon_at_the_rate_of_its_schedule():
@@ -100,10 +93,9 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
     assert rates[20:] == sorted(rates[20:], reverse=True)
 
 
-@pytest.mark.parametrize("kind", [AdamW, Muon])
-def test_kernels_decay_and_biases_do_not(kind):
+def test_kernels_decay_and_biases_do_not():
     layout = Layout(((4, 6), (6,), (6, 3), (3,)))
-    optimizer = kind(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
+    optimizer = Muon(peak=1e-2, steps=10, warm_up=0.2, weight_decay=0.1)
     zeros = tf.zeros(sum(layout.sizes))
     state = {"weights": zeros + 1, **dict.fromkeys(optimizer.slots, zeros)}
     new = optimizer.update(state, zeros, layout, tf.constant(2, tf.int64))["weights"].numpy()  # at the peak

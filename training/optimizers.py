@@ -55,31 +55,19 @@ class OneCycle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW(OneCycle):
-    """AdamW (Loshchilov & Hutter 2019) with betas 0.9 and 0.99; biases do not decay."""
+class Muon(OneCycle):
+    """Muon (Jordan et al. 2024) for the hidden kernels, AdamW (Loshchilov & Hutter 2019) for all other weights.
 
-    weight_decay: float
-    slots = ("momentum", "velocity")
-
-    def update(self, state: State, gradient: Tensor, layout: Layout, step: Tensor) -> State:
-        """Let kernels decay, then follow the momentum, scaled by the size of recent gradients."""
-        count = tf.cast(step + 1, tf.float32)
-        rate = self.rate(step)
-        momentum = state["momentum"] + (1 - 0.9) * (gradient - state["momentum"])
-        velocity = state["velocity"] + (1 - 0.99) * (tf.square(gradient) - state["velocity"])
-        kept = state["weights"] * (1 - rate * self.weight_decay * layout.kernels)
-        weights = kept - _adam(momentum, velocity, count, rate)
-        return {"weights": weights, "momentum": momentum, "velocity": velocity}
-
-
-class Muon(AdamW):
-    """Muon (Jordan et al. 2024) for the hidden kernels, AdamW for all other weights.
+    AdamW's betas are 0.9 and 0.99; biases do not decay.
 
     A hidden layer's step has all its singular values near one: directions that the gradient shows weakly are learned
     as well. A step is as large as AdamW's, so that both have one rate (Liu et al. 2025, arXiv 2502.16982). The
     arithmetic is keras.optimizers.Muon's, which leaves convolutions to AdamW; here a kernel is the matrix
     [height · width · channels, filters].
     """
+
+    weight_decay: float
+    slots = ("momentum", "velocity")
 
     def update(self, state: State, gradient: Tensor, layout: Layout, step: Tensor) -> State:
         """Let kernels decay, then step."""
@@ -98,9 +86,9 @@ class Muon(AdamW):
         return {"weights": kept - rate * taken, "momentum": momentum, "velocity": velocity}
 
 
-def _adam(momentum: Tensor, velocity: Tensor, count: Tensor, rate: Tensor = 1.0) -> Tensor:
+def _adam(momentum: Tensor, velocity: Tensor, count: Tensor) -> Tensor:
     """Give Adam's step number `count`; betas 0.9 and 0.99."""
-    return rate * tf.sqrt(1 - 0.99**count) / (1 - 0.9**count) * momentum / (tf.sqrt(velocity) + 1e-7)
+    return tf.sqrt(1 - 0.99**count) / (1 - 0.9**count) * momentum / (tf.sqrt(velocity) + 1e-7)
 
 
 def orthogonal(kernel: Tensor) -> Tensor:

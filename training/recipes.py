@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from training.architectures import Architecture
-from training.optimizers import AdamW, Muon, RMSprop
+from training.optimizers import Muon, RMSprop
 
 Tensor = Any
 
@@ -16,19 +16,18 @@ Tensor = Any
 class Recipe:
     """The resolved settings of one training; saved as config.json beside its weights.
 
-    RMSprop keeps its `learning_rate`; `adamw` and `muon` have a schedule with it as the peak, and `weight_decay`. Muon
-    is for hidden kernels, all other weights follow AdamW there. `patience` is in epochs without a better validation
-    loss; None trains to the end. `scale` brings pixels from 0..255 to 0..1, inside the model, and `distort` turns on
-    augmentation. `upstrokes` is the share of the ones that get one, where it fits (training/upstroke.py), `pens` of
-    all images that are redrawn (training/pens.py). Dropout rests in all but the first `dropout_share` of the epochs: in
-    small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
+    RMSprop keeps its `learning_rate`; Muon has a schedule with it as the peak, and `weight_decay`. `patience` is in
+    epochs without a better validation loss; None trains to the end. `scale` brings pixels from 0..255 to 0..1, inside
+    the model, and `distort` turns on augmentation. `upstrokes` is the share of the ones that get one, where it fits
+    (training/upstroke.py), `pens` of all images that are redrawn (training/pens.py). Dropout rests in all but the first
+    `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
     """
 
     name: str
     epochs: int
     batch_size: int
     learning_rate: float
-    optimizer: Literal["rmsprop", "adamw", "muon"] = "rmsprop"
+    optimizer: Literal["rmsprop", "muon"] = "rmsprop"
     patience: int | None = None
     scale: bool = False
     distort: bool = False
@@ -51,11 +50,11 @@ class Recipe:
         """Give how many epochs train as Keras' `training=True` says; in the others dropout rests."""
         return max(1, round(self.dropout_share * self.epochs))
 
-    def new_optimizer(self, steps_per_epoch: int) -> RMSprop | AdamW | Muon:
+    def new_optimizer(self, steps_per_epoch: int) -> RMSprop | Muon:
         """Make the optimizer for a training of `epochs` epochs."""
         if self.optimizer == "rmsprop":
             return RMSprop(self.learning_rate)
-        return (Muon if self.optimizer == "muon" else AdamW)(
+        return Muon(
             peak=self.learning_rate,
             steps=self.epochs * steps_per_epoch,
             warm_up=self.warm_up,
