@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from client.digit import enlarge
 from client.image import resize
 from client.mnist import normal
+from client.paper import as_grey
 from client.strokes import stroke_width
 from training.data import Array
 
@@ -46,7 +47,7 @@ def redraw(image: Array, random: Random) -> Array:
         picture = _broader(picture, max(random.uniform(*BROADER), min(THINNEST - width, 0)))
     if random.random() < OFTEN:
         picture = resize(picture, random.uniform(*LENGTHS) / max(picture.size), Image.Resampling.BOX)
-    ink = enlarge(np.pad(np.asarray(picture, np.float32) / np.float32(255), 2))
+    ink = enlarge(np.pad(as_grey(picture), 2))
     return normal(ink, ink > INK * ink.max())
 
 
