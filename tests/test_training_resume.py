@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver, get_context
 
@@ -216,6 +217,16 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(undisturbed, killed, w
     [remark] = work.finish(run_dir)
     assert remark.startswith(f"{checkpoint} is damaged (")
     assert remark.endswith("): starting over")
+    assert_same(run_dir, undisturbed)
+
+
+def test_a_checkpoint_of_other_layers_is_left_as_one_of_another_recipe_is(undisturbed, killed, work):
+    """As an architecture may change from one release to the next."""
+    [run_dir] = run_dirs(killed)
+    saved = checkpoint.load(run_dir)
+    shorter = {name: array[:-1] if array.size > 1 else array for name, array in saved.arrays.items()}
+    checkpoint.save(run_dir, replace(saved, arrays=shorter))
+    assert work.finish(run_dir) == [f"{run_dir / 'checkpoint.npz'} is of another model or recipe: starting over"]
     assert_same(run_dir, undisturbed)
 
 

@@ -91,9 +91,10 @@ def _resume(loop: Loop, run_dir: Path) -> tuple[Fit, str]:
         return Fit(fresh, {}, []), f"{error}: starting over"
     if saved is None:
         return Fit(fresh, {}, []), ""
-    if saved.recipe != dataclasses.asdict(loop.recipe):
-        return Fit(fresh, {}, []), f"{run_dir / checkpoint.FILE} is of another recipe: starting over"
     arrays = {name: tf.constant(array) for name, array in saved.arrays.items()}
+    same_layers = all(name in arrays and arrays[name].shape == array.shape for name, array in fresh.items())
+    if saved.recipe != dataclasses.asdict(loop.recipe) or not same_layers:
+        return Fit(fresh, {}, []), f"{run_dir / checkpoint.FILE} is of another model or recipe: starting over"
     best = {name.removeprefix(BEST): array for name, array in arrays.items() if name.startswith(BEST)}
     state = {name: arrays[name] for name in fresh}
     return Fit(state, best, saved.history), f"going on after epoch {len(saved.history)}"
