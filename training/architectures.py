@@ -105,14 +105,14 @@ def f() -> Layers:
 
 
 def g() -> Layers:
-    """Model G, ours and small, batch normalization throughout: 142,074 parameters. `digits train G`.
+    """Model G, ours and small, batch normalization throughout: 121,146 parameters. `digits train G`.
 
-    Three convolutions where an image has 7×7 values give more than a longer training or a wider net: docs/accuracy.md.
+    Five seeds of `tuned` gave 33, 25, 30, 23 and 32 errors on the 10,000 images that it was not trained on (mean
+    .9971), in 429 to 454 core seconds each (AVX2). Wider nets gave no more in the same time: docs/accuracy.md.
     """
     first = [*_normalized(16, 5, strides=2), *_normalized(24, 3), keras.layers.MaxPooling2D(2)]
-    second = [layer for _ in range(3) for layer in _normalized(48, 3)]
-    third = [keras.layers.MaxPooling2D(3, strides=2), *_normalized(192, 3, padding="valid")]
-    return [*first, *second, *third, keras.layers.Flatten()]
+    second = [*_normalized(48, 3), *_normalized(48, 3), keras.layers.MaxPooling2D(3, strides=2)]
+    return [*first, *second, *_normalized(192, 3, padding="valid"), keras.layers.Flatten()]
 
 
 def h() -> Layers:
