@@ -13,6 +13,7 @@ from training.augment import distort
 from training.cli import LETTERS
 from training.layers import BatchNormalization, Conv2D, Inception, LocalResponseNormalization, load
 from training.results import MODELS
+from training.shifts import averaged
 
 LAYERS = {
     "A": "Conv2D AveragePooling2D Conv2D AveragePooling2D Conv2D Conv2D Conv2D Flatten Dense",
@@ -186,3 +187,12 @@ def test_a_model_of_another_precision_keeps_float32_weights_and_answers():
     assert model.layers[2].compute_dtype == "bfloat16"
     assert model.outputs[0].dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_model_with_shifts_answers_with_its_mean_over_the_image_and_two_diagonal_shifts(images):
+    model = recipes.build(ARCHITECTURES["G"], recipes.recipe_for("tuned", "G"))
+    with_shifts = averaged(model)
+    paper = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    answers = [evaluate.answer(model, moved) for moved in (images, paper[:, :28, 2:], paper[:, 2:, :28])]
+    np.testing.assert_allclose(evaluate.answer(with_shifts, images), np.mean(answers, axis=0), rtol=1e-4, atol=1e-6)
+    assert (with_shifts.name, with_shifts.count_params()) == ("G", model.count_params())

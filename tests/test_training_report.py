@@ -313,6 +313,12 @@ def test_the_model_card_says_how_the_training_images_were_changed(recipe, change
     assert f"**Data** MNIST: 0 training images{changes}.\n" in rendered_card(recipe=recipe)
 
 
+def test_the_model_card_says_that_a_model_answers_with_its_mean_over_shifts():
+    with_shifts, without = (rendered_card(recipe={"shifts": shifts}) for shifts in (True, False))
+    assert "network of 0\nparameters, which answers with its mean over the image and two shifts of it.\n" in with_shifts
+    assert "network of 0\nparameters.\n" in without
+
+
 @pytest.mark.parametrize(("epochs", "told"), [(1, "1 epoch in"), (2, "2 epochs in")])
 def test_the_model_card_says_one_epoch_without_an_s(epochs, told):
     assert f"seed 3, {told} 0 core seconds" in rendered_card(fields={"epochs": epochs})

@@ -21,7 +21,8 @@ metrics:
 ---
 # Model {own.model}: {own.description}
 
-Reads one handwritten digit in a 28×28 greyscale image: a convolutional network of {own.parameters:,} parameters.
+Reads one handwritten digit in a 28×28 greyscale image: a convolutional network of {own.parameters:,}
+parameters{answer}.
 
 **Input** `images` uint8 [n, 28, 28], 0 is paper and 255 is ink, the digit centred by mass in a 20×20 box as in MNIST.
 **Output** `probabilities` float32 [n, 10] and `digit` int64 [n].
@@ -79,10 +80,11 @@ def render(content: dict[str, Any], evaluation: dict[str, Any]) -> str:
     published = f", the author {own.published_accuracy:.4f}" if own.published_accuracy else ""
     details = _details(evaluation["confusion"])
     table = to_markdown(rows)
-    changes = _changes(content.get("recipe") or {})  # an ensemble's: what the recipes of all its members share
+    recipe = content.get("recipe") or {}  # an ensemble's: what the recipes of all its members share
+    answer = ", which answers with its mean over the image and two shifts of it" if recipe.get("shifts") else ""
     seed = "" if own.model == ENSEMBLE else f" seed {own.seed},"
     counts = {"epochs": counted(own.epochs, "epoch"), "errors": counted(own.errors[0], "error")}
-    words = {**counts, "changes": changes, "seed": seed, "command": command(own, content)}
+    words = {**counts, "answer": answer, "changes": _changes(recipe), "seed": seed, "command": command(own, content)}
     return _TEMPLATE.format(own=own, published=published, packages=packages, details=details, table=table, **words)
 
 

@@ -21,6 +21,7 @@ class Recipe:
     the model, and `distort` turns on augmentation. `upstrokes` is the share of the ones that get one, where it fits
     (training/upstroke.py), `pens` of all images that are redrawn (training/pens.py). Dropout rests in all but the first
     `dropout_share` of the epochs: in small models it helps early and harms late (Liu et al. 2023, arXiv 2303.01500).
+    With `shifts` the trained model answers with its mean over some (training/shifts.py).
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recipe:
     warm_up: float = 0.0
     weight_average: float | None = None
     dropout_share: float = 1.0
+    shifts: bool = False
     precision: str = "float32"
 
     @property
@@ -99,7 +101,7 @@ _TUNED_FOR: dict[str, dict[str, Any]] = {
     "E": {"epochs": 10},
     "F": {"epochs": 8},
     # Batch normalization keeps statistics of the newest weights, not of an average
-    "G": {"epochs": 28, "weight_average": None, "weight_decay": 0.2},
+    "G": {"epochs": 28, "weight_average": None, "weight_decay": 0.2, "shifts": True},
     "H": {"epochs": 12, "weight_average": None},
 }
 """What differs from model to model; docs/accuracy.md has what was tried."""

@@ -30,6 +30,7 @@ from training.job import Job, Progress, Report
 from training.loop import Loop
 from training.pens import with_other_pens
 from training.recipes import Recipe, build, recipe_for
+from training.shifts import averaged
 from training.upstroke import with_upstrokes
 
 
@@ -92,7 +93,7 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     history = fit(loop, (mnist.x_val, mnist.y_val), job.run_dir, callbacks, tell)
 
     # --- evaluate -----------------------------------------------------------------------------------------------------
-    model = _in_float32(model, architecture, recipe)
+    model = _as_served(model, architecture, recipe)
     evaluation = evaluate.evaluate(model, mnist)
 
     # --- save ---------------------------------------------------------------------------------------------------------
@@ -119,10 +120,10 @@ def train_on(mnist: data.Mnist, job: Job, report: Report) -> results.Result:
     return result
 
 
-def _in_float32(model: keras.Model, architecture: Any, recipe: Recipe) -> keras.Model:
-    """Give the model in float32, in which its weights are kept and in which it is served."""
-    if recipe.precision == "float32":
-        return model
-    plain = build(architecture, dataclasses.replace(recipe, precision="float32"))
-    plain.set_weights(model.get_weights())
-    return plain
+def _as_served(model: keras.Model, architecture: Any, recipe: Recipe) -> keras.Model:
+    """Give the model in float32, in which its weights are kept, and with its shifts."""
+    if recipe.precision != "float32":
+        plain = build(architecture, dataclasses.replace(recipe, precision="float32"))
+        plain.set_weights(model.get_weights())
+        model = plain
+    return averaged(model) if recipe.shifts else model
