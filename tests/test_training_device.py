@@ -11,6 +11,7 @@ import pytest
 
 from serving.cluster import free_port
 from training import hosts
+from training.layers import load
 
 TRAIN = """
 import sys
@@ -43,6 +44,8 @@ def first_loss(run_dir):
 def test_two_devices_train_both_recipes(letter, recipe, accuracy, tmp_path):
     assert train(letter, recipe, "cpu:2", tmp_path) > accuracy
     assert (tmp_path / "result.json").exists()
+    layers = {type(layer).__name__ for layer in load(tmp_path / "model.keras").layers}
+    assert ("Average" in layers) == (letter == "G")  # the mean over its shifts
 
 
 def test_two_devices_take_the_steps_of_one(tmp_path):
