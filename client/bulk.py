@@ -132,7 +132,8 @@ def _write(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    most = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    free = int(ray.available_resources().get("CPU", 1))
+    most = max(1, free - 1)  # readers on every free CPU would let no row be written before all files are read
     rows = ray.data.from_items([{"file": name} for name in names], override_num_blocks=_blocks(len(names)))
     rows = rows.map_batches(
         Reader,
