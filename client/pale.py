@@ -42,7 +42,9 @@ def with_pale_ink(ink: Grey, digit: Mask, pieces: Mask, level: float) -> Mask | 
         return None
     joined = touching(pale, digit)
     whole = paint(joined, ink.shape)
-    other = np.count_nonzero((ink > level) & ~(whole & pieces))
+    drawn = np.zeros_like(whole)
+    drawn[box_of(whole & pieces)] = True  # a short flat stroke within the digit is no rule
+    other = np.count_nonzero((ink > level) & ~(whole & drawn))
     return None if other > ALONE * size or any(one.is_cut(ink.shape) for one in joined) else whole
 
 
