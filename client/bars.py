@@ -19,10 +19,9 @@ NARROWEST, SMALLEST = 0.3, 16
 
 def without_bars(grey: Grey) -> Page:
     """Mends letterboxes: gives what is between bars of one tone; any other picture stays as it is."""
-    across, down = _between(grey), _between(grey.T)
-    if across is not None:
-        return Page(grey[:, across], 0, across.start)
-    return Page(grey) if down is None else Page(grey[down], down.start)
+    across = _between(grey) or slice(0, grey.shape[1])
+    down = _between(grey[:, across].T) or slice(0, len(grey))
+    return Page(grey[down, across], down.start, across.start)
 
 
 def _between(grey: Grey) -> slice | None:
@@ -36,8 +35,8 @@ def _between(grey: Grey) -> slice | None:
     if not len(full):
         return None
     left, right = int(full[0]), int(full[-1]) + 1
-    bars = [*share[: max(0, left - SOFT)], *share[right + SOFT :]]
+    bars = [*share[: max(1, left - SOFT)], *share[min(right + SOFT, len(share) - 1) :]]
     is_wide = right - left > max(SMALLEST, NARROWEST * len(grey)) and other[:, left:right].mean() > FULL
-    if not is_wide or not bars or max(bars) > FEW or np.ptp(grey[:, left + SOFT : right - SOFT]) < INKED:
+    if not is_wide or max(bars) > FEW or np.ptp(grey[:, left + SOFT : right - SOFT]) < INKED:
         return None
     return slice(left + 1, right - 1)

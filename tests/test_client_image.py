@@ -169,6 +169,11 @@ def letterboxed(image, ink=70):
     return ImageOps.expand(photo(image, ink=ink), (140, 0), 0)
 
 
+def in_a_black_frame(image):
+    """A photo cut close to the digit, with a thin black line around it."""
+    return ImageOps.expand(photo(image).crop((150, 50, 270, 210)).resize((57, 75), Image.Resampling.BOX), 3, 0)
+
+
 def as_mask(image, size=200, most=1):
     """Values of 0 and `most` as a program saves them, which look black."""
     return Image.fromarray(np.round(most * large(image, size)).astype(np.uint8))
@@ -570,6 +575,7 @@ FORMS = {
     "chalk on a board": lambda image: photo(image, paper=60, ink=210),
     "between black bars": letterboxed,
     "pale pencil between black bars": lambda image: letterboxed(image, ink=155),
+    "close, in a black frame": in_a_black_frame,
     "mask of 0 and 1": as_mask,
     "mask of 0 and 1 of 28 px": lambda image: as_mask(image, 28),
     "16 levels of 28 px": lambda image: as_mask(image, 28, 16),
