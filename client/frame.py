@@ -19,7 +19,7 @@ MOST_INSIDE = 0.15
 """So much of a frame's own ink may lie within it, where a side slopes: more is a net of rules, or a digit on it."""
 CELLS, INKED = 0.7, 0.33
 """So much of a row of boxes is within them, and so high, of a box, is a digit in one; print may be in the others."""
-SMALLEST = 0.25
+SMALLEST = 0.12
 """Length of a frame, of the picture's."""
 EDGE = 2
 """Pixels of the soft edge of a line."""

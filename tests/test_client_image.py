@@ -207,6 +207,18 @@ def in_a_large_box(image):
     return in_a_drawn_box(image, size=900, width=600, height=500).resize((270, 270), Image.Resampling.BOX)
 
 
+def low_in_a_small_box(image):
+    """A small digit on the right in a box of a fifth of the sheet, whose strokes cross at the corners."""
+    sheet = Image.new("L", (540, 540), 190)
+    sheet.paste(dark_on_white(image).resize((33, 33)).point(lambda value: 70 + value * 120 // 255), (270, 255))
+    pen = ImageDraw.Draw(sheet)
+    for y, slope in ((216, 2), (324, -1)):
+        pen.line((206, y, 334, y + slope), fill=70, width=2)
+    for x, slope in ((210, -1), (330, 1)):
+        pen.line((x, 212, x + slope, 328), fill=70, width=2)
+    return sheet
+
+
 def in_one_of_two_boxes(image):
     """A form's boxes side by side on a larger sheet, with a label above."""
     sheet = Image.new("L", (480, 360), 230)
@@ -582,6 +594,7 @@ FORMS = {
     "frame": framed,
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
+    "low in a small drawn box": low_in_a_small_box,
     "in one of two boxes": in_one_of_two_boxes,
     "across its box": across_its_box,
     "across a small box of two pixels": lambda image: across_its_box(image, (96, 125), 2),
