@@ -10,7 +10,7 @@ from PIL import Image
 
 from client.bars import without_bars
 from client.errors import NoDigit
-from client.frame import inside
+from client.frame import inside, inside_broken
 from client.grey import Grey
 from client.image import resize
 from client.ink import even_out, on_plain_paper
@@ -73,7 +73,7 @@ def find_digit(grey: Grey, frames: int = MOST_FRAMES) -> Prepared:
     page, ink = clear_page(wide)
     level = threshold(ink)
     regions = find_regions(ink > level, 64)
-    window = inside(regions, ink.shape) if frames else None
+    window = inside(regions, ink.shape) or inside_broken(ink, level) if frames else None
     framed = _in_frame(page, window, ink.shape, frames - 1) if window else None
     return framed or _find(page, ink, level, strokes(regions, ink.shape))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from client.grey import Grey
 from client.paper import lightest
 from client.regions import Mask, Region, Window, box_of, find_regions, paint
 
@@ -23,6 +24,8 @@ SMALLEST = 0.12
 """Length of a frame, of the picture's."""
 EDGE = 2
 """Pixels of the soft edge of a line."""
+PALE, DARK = 0.5, 0.3
+"""A thin frame that is broken in the ink is whole in what is so pale, and so much of its way is ink: no button's is."""
 
 
 def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
@@ -43,6 +46,17 @@ def inside(regions: list[Region], shape: tuple[int, ...]) -> Window | None:
         if cell := _filled_cell(mask, (rows, columns), inner):
             return cell
     return None
+
+
+def inside_broken(ink: Grey, level: float) -> Window | None:
+    """Mends frames of a pixel that fade in and out of the ink: gives what is within one that paler ink makes whole."""
+    window = inside(find_regions(ink > PALE * level, 64), ink.shape)
+    if window is None:
+        return None
+    down, across = (slice(max(0, side.start - 3 * EDGE), side.stop + 3 * EDGE) for side in window)
+    dark = ink > level
+    around = np.count_nonzero(dark[down, across]) - np.count_nonzero(dark[window])
+    return window if around > DARK * 2 * sum(dark[window].shape) else None
 
 
 def _filled_cell(mask: Mask, box: Window, inner: list[Region]) -> Window | None:

@@ -219,6 +219,15 @@ def low_in_a_small_box(image):
     return sheet
 
 
+def in_a_faint_box(image):
+    """A thin box on a larger sheet, of which some is too pale for ink once the picture is smaller."""
+    sheet = Image.new("L", (900, 900), 190)
+    sheet.paste(dark_on_white(image).resize((100, 100)).point(lambda value: 70 + value * 120 // 255), (520, 420))
+    corners = (400, 360, 650, 363, 647, 600, 403, 597, 400, 360)
+    ImageDraw.Draw(sheet).line(corners, fill=130, width=3)
+    return sheet
+
+
 def in_one_of_two_boxes(image):
     """A form's boxes side by side on a larger sheet, with a label above."""
     sheet = Image.new("L", (480, 360), 230)
@@ -595,6 +604,7 @@ FORMS = {
     "cut box": in_a_cut_box,
     "large drawn box": in_a_large_box,
     "low in a small drawn box": low_in_a_small_box,
+    "in a faint box": in_a_faint_box,
     "in one of two boxes": in_one_of_two_boxes,
     "across its box": across_its_box,
     "across a small box of two pixels": lambda image: across_its_box(image, (96, 125), 2),
