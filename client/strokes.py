@@ -4,6 +4,7 @@ import numpy as np
 
 from client.grey import Grey
 from client.regions import Mask, Region, paint
+from client.shapes import filled
 
 WIDEST = 1.7
 """Width of a digit, of its height: of MNIST's 10,000 test images nine are wider."""
@@ -23,6 +24,8 @@ BELOW = 0.04
 """... and so far below the digit, of its height: the foot of a 1 or 2 hangs together with it."""
 AMID = 0.2
 """What is drawn around a digit has it in its middle, as near as this part of its own box."""
+ENCLOSED = 0.22
+"""Height of a digit that a line closes in, of the line's; the dot of a dotted 0 is smaller."""
 ROUND, DISC, AT_SIDE = 0.8, 0.7, 0.12
 """Width of a disc, of its length; how much of its box it fills, a circle pi / 4; how near the picture's side it is."""
 NEAR, AT_EDGE = 0.5, 0.1
@@ -154,8 +157,19 @@ def is_frame(region: Region, regions: list[Region], width: int, height: int) -> 
         return False
     inner = [other for other in regions if region.surrounds(other)]
     if region.width < 0.7 * width or region.height < 0.7 * height:
-        return any(other.height > 0.33 * region.height and is_amid(other, region) for other in inner)
+        is_around = any(other.height > 0.33 * region.height and is_amid(other, region) for other in inner)
+        return is_around or is_circle(region, inner, (height, width))
     return any(other.height > 0.2 * region.height for other in inner)
+
+
+def is_circle(region: Region, inner: list[Region], shape: tuple[int, ...]) -> bool:
+    """Tell whether a region is a round line that closes in a digit; the outline of a hollow digit is not round."""
+    digits = [one for one in inner if one.height > ENCLOSED * region.height]
+    if not digits:
+        return False
+    disc = filled(paint([region], shape))
+    is_round = bool(np.count_nonzero(disc) > DISC * region.width * region.height)
+    return is_round and any(disc[paint([one], shape)].all() for one in digits)
 
 
 def is_amid(region: Region, frame: Region) -> bool:

@@ -228,6 +228,14 @@ def in_a_faint_box(image):
     return sheet
 
 
+def low_in_a_circle(image):
+    """A small digit near the lower right of the ring around it."""
+    sheet = Image.new("L", (500, 500), 190)
+    sheet.paste(dark_on_white(image).resize((110, 110)).point(lambda value: 70 + value * 120 // 255), (230, 240))
+    ImageDraw.Draw(sheet).ellipse((120, 120, 380, 370), outline=70, width=4)
+    return sheet
+
+
 def in_one_of_two_boxes(image):
     """A form's boxes side by side on a larger sheet, with a label above."""
     sheet = Image.new("L", (480, 360), 230)
@@ -605,6 +613,7 @@ FORMS = {
     "large drawn box": in_a_large_box,
     "low in a small drawn box": low_in_a_small_box,
     "in a faint box": in_a_faint_box,
+    "low in a circle": low_in_a_circle,
     "in one of two boxes": in_one_of_two_boxes,
     "across its box": across_its_box,
     "across a small box of two pixels": lambda image: across_its_box(image, (96, 125), 2),
